@@ -1,0 +1,21 @@
+//! The decisions of woodward: OTP's `supervisor` for a whole forest of trees as one pure, total function.
+//!
+//! [`Engine::handle`] takes the time and one [`Event`] and appends [`Effect`]s. It never waits, never looks at a
+//! clock, calls nothing. Whoever embeds it carries the effects out in their order and reports every outcome as an
+//! event. Rules: OTP's `supervisor` to the letter, and beyond it the keys of [`spec`] that OTP does not have.
+
+#![forbid(unsafe_code)]
+
+pub mod effect;
+pub mod engine;
+pub mod event;
+pub mod fact;
+pub mod spec;
+pub mod time;
+pub mod view;
+
+pub use effect::{Effect, Reply};
+pub use engine::Engine;
+pub use event::{Event, Exit, FailedStart, Gen, Key, PathId, Reason, ReqId, Verb};
+pub use fact::{Fact, Incident, What};
+pub use time::Time;

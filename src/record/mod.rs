@@ -1,0 +1,108 @@
+//! Everything observable that woodward writes: facts, the lines of its children, the history.
+
+pub mod fact;
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::tree::WorkerPlan;
+use fact::FactLine;
+
+/// Where a daemon records.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// Run state, dies with the boot: log pipes and segments.
+    pub run: PathBuf,
+    /// History; `None`: kept in memory only.
+    pub history: Option<PathBuf>,
+}
+
+/// One line of output of a child.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Line {
+    /// Grows by one with each line of this child.
+    pub seq: u64,
+    /// When it was read, milliseconds since 1970, UTC.
+    pub at: u64,
+    /// Whose.
+    pub path: String,
+    /// Of which generation.
+    pub generation: u64,
+    /// Without the newline; bytes that are not UTF-8 are replaced.
+    pub text: String,
+}
+
+/// The record of one daemon. Cheap to clone; no call blocks.
+#[derive(Clone, Debug)]
+pub struct Record {}
+
+impl Record {
+    /// Opens the history and the places for logs. Must be called inside the tokio runtime.
+    pub fn open(places: Places) -> std::io::Result<Record> {
+        let _ = places;
+        todo!()
+    }
+
+    /// Records a fact; its `seq` is filled in here.
+    pub fn fact(&self, line: FactLine) {
+        let _ = line;
+        todo!()
+    }
+
+    /// Facts kept in memory about `path` and everything below it (`""`: all), oldest first.
+    pub fn facts(&self, path: &str) -> Vec<Arc<FactLine>> {
+        let _ = path;
+        todo!()
+    }
+
+    /// Facts from now on.
+    pub fn follow_facts(&self) -> tokio::sync::broadcast::Receiver<Arc<FactLine>> {
+        todo!()
+    }
+
+    /// The stream of one child; made at its first start, the same one for all its generations.
+    pub fn stream(&self, worker: &WorkerPlan, path: &str) -> std::io::Result<Stream> {
+        let _ = (worker, path);
+        todo!()
+    }
+
+    /// The last `n` lines of these children and everything below them, in order of time.
+    pub fn lines(&self, paths: &[String], n: usize) -> Vec<Arc<Line>> {
+        let _ = (paths, n);
+        todo!()
+    }
+
+    /// Lines from now on, of all children.
+    pub fn follow_lines(&self) -> tokio::sync::broadcast::Receiver<Arc<Line>> {
+        todo!()
+    }
+}
+
+/// The output of one child: a pipe, a bounded segment behind it, a bounded ring of lines, the sinks.
+#[derive(Clone, Debug)]
+pub struct Stream {}
+
+impl Stream {
+    /// What the child gets as standard output and error; `None`: not captured.
+    pub fn writer(&self) -> Option<Arc<OwnedFd>> {
+        todo!()
+    }
+
+    /// Everything written so far was the last generation's; from now on it is this one's.
+    pub async fn begin(&self, generation: u64, incident: u64) {
+        let _ = (generation, incident);
+        todo!()
+    }
+
+    /// Resolves when a line of this generation contains `text`.
+    pub async fn wait_for(&self, generation: u64, text: String) {
+        let _ = (generation, text);
+        todo!()
+    }
+
+    /// Lines dropped so far.
+    pub fn dropped(&self) -> u64 {
+        todo!()
+    }
+}

@@ -1,0 +1,112 @@
+//! The published view: what `status` shows, read without asking anybody.
+
+use serde::{Deserialize, Serialize};
+
+/// One supervisor or worker, as `status --json` prints it. Keys are added, never renamed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// Full path.
+    pub path: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Its state.
+    pub state: State,
+    /// Main process, while one runs.
+    pub pid: Option<i32>,
+    /// Generation; 0 when never started.
+    pub generation: u64,
+    /// Restarts since the tree was started.
+    pub restarts: u32,
+    /// Since when it is in this state: RFC 3339, UTC, milliseconds.
+    pub since: String,
+    /// The last change in one clause: `killed by SIGKILL`, `restarted with channel`.
+    pub reason: Option<String>,
+    /// A person's hold.
+    pub held: Option<Held>,
+    /// When a back-off, a parking or a deadline of readiness ends, as `since`.
+    pub next: Option<String>,
+    /// How it ended last: `exit 1`, `SIGKILL`.
+    pub exit: Option<String>,
+    /// Supervisors: strategy.
+    pub strategy: Option<String>,
+    /// Supervisors and children with an account of their own: restarts in the window, limit, window in seconds.
+    pub limit: Option<Limit>,
+    /// What readiness waits for, while starting: `log "Manager Application …"`.
+    pub waits_for: Option<String>,
+    /// Lines of output dropped (rate limit, full disk), since the daemon's start.
+    pub dropped_lines: u64,
+    /// `STATUS=` of sd_notify.
+    pub status_text: Option<String>,
+}
+
+/// Kinds of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the names are the documentation")]
+pub enum Kind {
+    Supervisor,
+    Service,
+    Oneshot,
+    Unit,
+    Task,
+}
+
+/// States of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the engine's states, see woodward_engine::view::State")]
+pub enum State {
+    Waiting,
+    Starting,
+    Up,
+    Backoff,
+    Stopping,
+    Stopped,
+    Done,
+    Parked,
+}
+
+/// A hold by a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Who.
+    pub by: String,
+    /// Why, as they wrote it.
+    pub text: Option<String>,
+    /// Its end, as `since` of a row.
+    pub until: Option<String>,
+}
+
+/// An account of restarts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// Restarts in the window.
+    pub used: u32,
+    /// Limit.
+    pub intensity: u32,
+    /// Window in seconds.
+    pub period: u32,
+}
+
+/// Everything `status` shows. Rows are in start order, each supervisor before its children.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// Grows with every publication.
+    pub version: u64,
+    /// When the daemon was started, as `since` of a row.
+    pub started: String,
+    /// Rows in chunks, so that publishing a change copies one chunk and not the forest.
+    pub chunks: Vec<std::sync::Arc<Vec<Row>>>,
+}
+
+impl View {
+    /// All rows in order.
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.chunks.iter().flat_map(|chunk| chunk.iter())
+    }
+
+    /// The row of a path.
+    pub fn row(&self, path: &str) -> Option<&Row> {
+        self.rows().find(|row| row.path == path)
+    }
+}

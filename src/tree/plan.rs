@@ -1,0 +1,226 @@
+//! The plan: a tree file fully read, checked and expanded. An immutable value; nothing in it still needs the file.
+
+use std::path::PathBuf;
+use std::time::Duration;
+use woodward_engine::spec;
+
+/// One tree, ready to be run, simulated or printed.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What the engine is told.
+    pub tree: spec::Tree,
+    /// What its [`woodward_engine::Key`]s mean: `workers[key]`. A template is a worker too.
+    pub workers: Vec<WorkerPlan>,
+    /// Supervisors, the root first, each before its children.
+    pub supervisors: Vec<SupervisorPlan>,
+    /// Children that are not planned, with the reason.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// What is said of a supervisor besides its engine spec.
+#[derive(Clone, Debug)]
+pub struct SupervisorPlan {
+    /// Full path.
+    pub path: String,
+    /// Free text.
+    pub description: Option<String>,
+}
+
+/// A child of the file that is not planned.
+#[derive(Clone, Debug)]
+pub struct LeftOut {
+    /// Full path it would have had.
+    pub path: String,
+    /// `cdb = "xml"` or `enabled = false`.
+    pub reason: String,
+}
+
+/// Everything needed to run one worker. Variables, inheritance and environment files are resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkerPlan {
+    /// Full path; of a template the supervisor's path and the template's id.
+    pub path: String,
+    /// Free text.
+    pub description: Option<String>,
+    /// A one-shot.
+    pub oneshot: bool,
+    /// Program and arguments. In a template, `${arg.name}` is still in it.
+    pub command: Vec<String>,
+    /// For every start of this run of the tree but the first.
+    pub command_on_restart: Option<Vec<String>>,
+    /// Who it runs as, and with what.
+    pub identity: Identity,
+    /// `None`: woodward's own.
+    pub working_directory: Option<PathBuf>,
+    /// Made before each start, owned by the user.
+    pub directories: Vec<PathBuf>,
+    /// Standard input.
+    pub stdin: Stdin,
+    /// The whole environment, woodward's own already mixed in as `pass_environment` says.
+    pub environment: Vec<(String, String)>,
+    /// Commands before the start; each must succeed.
+    pub before_start: Vec<Vec<String>>,
+    /// Commands after readiness; each must succeed.
+    pub after_ready: Vec<Vec<String>>,
+    /// Commands after the end; failures are reported.
+    pub after_stop: Vec<Vec<String>>,
+    /// Where its output goes.
+    pub output: Output,
+    /// Lines beyond this are dropped and counted.
+    pub log_rate_limit: Option<RateLimit>,
+    /// The readiness condition; its times are the engine's.
+    pub ready: Option<Probe>,
+    /// How it is asked to stop.
+    pub stop: Stop,
+    /// A `health` table was given; checks come with a later part.
+    pub health: bool,
+    /// The names (never the values) of variables that came from an `environment_file`.
+    pub secret_names: Vec<String>,
+}
+
+/// Identity and limits of a process.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Identity {
+    /// Name or number.
+    pub user: Option<String>,
+    /// Name or number; default: the user's.
+    pub group: Option<String>,
+    /// Names or numbers.
+    pub supplementary_groups: Vec<String>,
+    /// File mode creation mask.
+    pub umask: Option<u32>,
+    /// -20 to 19.
+    pub nice: Option<i32>,
+    /// -1000 to 1000.
+    pub oom_score_adjust: Option<i32>,
+    /// `setrlimit(2)`: soft and hard; `u64::MAX` is infinity.
+    pub limits: Vec<(Resource, u64, u64)>,
+}
+
+/// Resources of `setrlimit(2)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the names are those of the manual page")]
+pub enum Resource {
+    As,
+    Core,
+    Cpu,
+    Data,
+    Fsize,
+    Locks,
+    Memlock,
+    Msgqueue,
+    Nice,
+    Nofile,
+    Nproc,
+    Rss,
+    Rtprio,
+    Rttime,
+    Sigpending,
+    Stack,
+}
+
+/// Standard input of a service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stdin {
+    /// `/dev/null`.
+    #[default]
+    Null,
+    /// A pipe that never ends.
+    Open,
+    /// woodward's own.
+    Inherit,
+}
+
+/// Where the output of a service goes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Output {
+    /// The journal if there is one, else woodward's own standard error.
+    #[default]
+    Auto,
+    /// The journal.
+    Journal,
+    /// woodward's own standard output, the path in front.
+    Inherit,
+    /// Nowhere, and not captured.
+    Null,
+    /// A file with rotation.
+    File {
+        /// Which.
+        file: PathBuf,
+        /// Bytes after which it is rotated; `None`: never.
+        max_size: Option<u64>,
+        /// Old files kept.
+        keep: u32,
+    },
+}
+
+/// A rate limit on lines.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RateLimit {
+    /// So many lines ...
+    pub lines: u32,
+    /// ... in this time.
+    pub per: Duration,
+}
+
+/// A readiness condition.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Probe {
+    /// `READY=1` on `NOTIFY_SOCKET`.
+    Notify,
+    /// A newline on this descriptor.
+    Fd(i32),
+    /// A TCP connection is accepted: `host:port`.
+    Tcp(String),
+    /// A connection to this unix socket is accepted.
+    Unix(PathBuf),
+    /// An HTTP GET answers 2xx, 3xx or exactly `status`.
+    Http {
+        /// `http://host:port/path`.
+        url: String,
+        /// The one status wanted.
+        status: Option<u16>,
+    },
+    /// A command ends with 0.
+    Exec(Vec<String>),
+    /// A line of output contains this text.
+    Log(String),
+    /// A file was written after the start.
+    File {
+        /// Which.
+        path: PathBuf,
+        /// And contains this.
+        contains: Option<String>,
+    },
+    /// A CORBA object is there: `corbaloc::host:port/key`.
+    Corbaloc(String),
+}
+
+/// How a service is asked to stop.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stop {
+    /// First this command; whoever is left when it returns gets the signal.
+    pub command: Option<Vec<String>>,
+    /// Number of the signal.
+    pub signal: i32,
+    /// Who gets it.
+    pub kill: KillMode,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Stop { command: None, signal: 15, kill: KillMode::Mixed }
+    }
+}
+
+/// Who gets the stop signal, and who is waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KillMode {
+    /// The signal to the main process, SIGKILL later to all.
+    #[default]
+    Mixed,
+    /// Both to all.
+    Group,
+    /// Both to the main process only; the others are never waited for.
+    Process,
+}
