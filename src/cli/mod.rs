@@ -1,1 +1,142 @@
-//! cli
+//! The command line: one file per verb, each with its `Args` and a `run` that ends in an exit code.
+//!
+//! What all verbs share stands in [`report`]: exit codes, and errors as `cannot …: …` with a `hint: …` on a line of
+//! its own. Verbs that talk to a daemon use [`crate::control::client`]; what they print is made by pure functions
+//! from what the daemon answered.
+
+mod check;
+mod completions;
+mod daemon;
+mod events;
+mod hints;
+mod hold;
+mod is_up;
+mod logs;
+mod plan;
+mod release;
+mod replay;
+pub mod report;
+mod restart;
+mod run;
+mod simulate;
+mod start;
+mod status;
+mod stop;
+mod why;
+
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser, Subcommand};
+
+use report::{Code, Failure};
+
+/// Supervision trees by Erlang's rules for the services of a machine.
+#[derive(Parser)]
+#[command(name = "woodward", version, max_term_width = 80, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Run(run::Args),
+    #[command(hide = true)]
+    Daemon(daemon::Args),
+    Check(check::Args),
+    Plan(plan::Args),
+    Simulate(simulate::Args),
+    Replay(replay::Args),
+    Status(status::Args),
+    Why(why::Args),
+    Start(start::Args),
+    Stop(stop::Args),
+    Restart(restart::Args),
+    Hold(hold::Args),
+    Release(release::Args),
+    Logs(logs::Args),
+    Events(events::Args),
+    IsUp(is_up::Args),
+    Completions(completions::Args),
+}
+
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refused(&error),
+    };
+    match cli.verb {
+        Verb::Run(args) => run::run(args),
+        Verb::Daemon(args) => daemon::run(args),
+        Verb::Check(args) => check::run(args),
+        Verb::Plan(args) => plan::run(args),
+        Verb::Simulate(args) => simulate::run(args),
+        Verb::Replay(args) => replay::run(args),
+        Verb::Status(args) => status::run(args),
+        Verb::Why(args) => why::run(args),
+        Verb::Start(args) => start::run(args),
+        Verb::Stop(args) => stop::run(args),
+        Verb::Restart(args) => restart::run(args),
+        Verb::Hold(args) => hold::run(args),
+        Verb::Release(args) => release::run(args),
+        Verb::Logs(args) => logs::run(args),
+        Verb::Events(args) => events::run(args),
+        Verb::IsUp(args) => is_up::run(args),
+        Verb::Completions(args) => completions::run(args),
+    }
+}
+
+/// The whole command line, for completions.
+fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Help and version are asked for and end well; everything else is wrong use.
+fn refused(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            report::print(&error.render().to_string());
+            Code::Done.into()
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            eprint!("{}", error.render());
+            Code::Usage.into()
+        }
+        ErrorKind::InvalidSubcommand => {
+            let word = match error.get(ContextKind::InvalidSubcommand) {
+                Some(ContextValue::String(word)) => word.as_str(),
+                _ => "",
+            };
+            let failure = Failure::usage(format!("cannot do {word:?}: no such verb"));
+            match hints::verb(word, error) {
+                Some(hint) => failure.hint(hint),
+                None => failure.hint("woodward --help"),
+            }
+            .report()
+        }
+        _ => {
+            let text = error.render().to_string();
+            let text = text.strip_prefix("error: ").unwrap_or(&text);
+            Failure::usage(format!("cannot read the command line: {}", text.trim_end())).report()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_says_what_it_does() {
+        for verb in command().get_subcommands() {
+            assert!(verb.get_about().is_some(), "{} has no description", verb.get_name());
+        }
+    }
+}

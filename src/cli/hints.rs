@@ -1,0 +1,60 @@
+//! Other people's words for our verbs.
+
+use clap::error::{ContextKind, ContextValue};
+
+/// Verb of `systemctl`, `supervisorctl`, `docker compose`, `svc` and what it is called here.
+const WORDS: &[(&str, &str)] = &[
+    ("cat", "woodward plan FILE PATH"),
+    ("daemon-reload", "woodward apply FILE (a later version); now: stop `run` and start it again"),
+    ("disable", "woodward stop PATH, or `enabled = false` in the tree file"),
+    ("down", "woodward stop PATH; to end everything, SIGTERM to `woodward run`"),
+    ("enable", "woodward units install (a later version)"),
+    ("exec", "woodward attach PATH (a later version)"),
+    ("help", "woodward --help"),
+    ("journalctl", "woodward logs [PATH]"),
+    ("kill", "woodward signal PATH (a later version); now: kill -SIGNAL with the pid of `woodward status`"),
+    ("list-units", "woodward status --json"),
+    ("log", "woodward logs [PATH]"),
+    ("ls", "woodward status"),
+    ("mask", "woodward hold PATH"),
+    ("ps", "woodward status"),
+    ("reread", "woodward apply FILE (a later version); now: stop `run` and start it again"),
+    ("reset-failed", "woodward release PATH, or woodward start PATH"),
+    ("show", "woodward status --json"),
+    ("tail", "woodward logs -f [PATH]"),
+    ("tree", "woodward status, or woodward plan FILE"),
+    ("unmask", "woodward release PATH"),
+    ("up", "woodward run FILE"),
+    ("update", "woodward apply FILE (a later version); now: stop `run` and start it again"),
+    ("validate", "woodward check FILE"),
+];
+
+/// Verbs that come with a later version.
+const LATER: &[&str] = &[
+    "apply",
+    "attach",
+    "availability",
+    "chaos",
+    "cluster",
+    "import",
+    "reload",
+    "settings",
+    "signal",
+    "units",
+    "upgrade",
+];
+
+/// What to type instead of `word`.
+pub fn verb(word: &str, error: &clap::Error) -> Option<String> {
+    if let Some((_, ours)) = WORDS.iter().find(|(theirs, _)| *theirs == word) {
+        return Some((*ours).to_owned());
+    }
+    if LATER.contains(&word) {
+        return Some(format!("{word} comes with a later version; woodward --help lists what there is"));
+    }
+    match error.get(ContextKind::SuggestedSubcommand)? {
+        ContextValue::String(near) => Some(format!("woodward {near}")),
+        ContextValue::Strings(near) => near.first().map(|near| format!("woodward {near}")),
+        _ => None,
+    }
+}
