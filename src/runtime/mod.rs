@@ -4,7 +4,7 @@ pub mod view;
 
 use std::sync::Arc;
 
-use woodward_engine::{Reply, Verb};
+use woodward_engine::{Reply, Time, Verb};
 
 use crate::record::Record;
 use crate::tree::Plan;
@@ -28,6 +28,22 @@ pub struct Who {
 #[error("cannot ask the kernel: it is stopping")]
 pub struct Closed;
 
+/// Why an instance of a template was not asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum InstanceError {
+    /// No kernel.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+    /// An argument is missing or unknown, or what is made of them is no valid worker.
+    #[error("cannot start an instance of {path}: {why}")]
+    Arguments {
+        /// The `simple_one_for_one` supervisor.
+        path: String,
+        /// What is wrong with them.
+        why: String,
+    },
+}
+
 impl Handle {
     /// The published view; never waits.
     pub fn view(&self) -> Arc<View> {
@@ -37,6 +53,23 @@ impl Handle {
     /// Asks the engine and waits for its one answer. The view of the reply is published before this returns.
     pub async fn request(&self, path: &str, verb: Verb, who: Who) -> Result<Reply, Closed> {
         let _ = (path, verb, who);
+        todo!()
+    }
+
+    /// Makes an instance of the template of the `simple_one_for_one` supervisor `path` with these `${arg.…}` (name,
+    /// value) and waits for the engine's one answer.
+    pub async fn start_instance(
+        &self,
+        path: &str,
+        args: &[(String, String)],
+        who: Who,
+    ) -> Result<Reply, InstanceError> {
+        let _ = (path, args, who);
+        todo!()
+    }
+
+    /// The engine's clock, for times in a [`Verb`].
+    pub fn now(&self) -> Time {
         todo!()
     }
 
