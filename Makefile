@@ -1,0 +1,36 @@
+# What there is to run. Debian or Ubuntu with Rust is enough; what else is needed is installed with apt.
+
+.PHONY: help build demo test bench clean
+
+help:
+	@echo "make build   the program: target/release/woodward"
+	@echo "make demo    fourteen real services, three killed, why each came back"
+	@echo "make test    everything that must pass"
+	@echo "make bench   the figures of BENCHMARKS.md (root, a quiet machine)"
+	@echo "make clean   removes what was built"
+
+build:
+	cargo build --release
+
+demo: build
+	examples/mini-acs/install
+	examples/mini-acs/demo
+
+# The replay of the recorded Erlang traces and the tests with the real mini-ACS are part of `cargo test`.
+test: build
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	tests/oracle/live
+	examples/mini-acs/install
+	examples/mini-acs/demo
+	cargo test --workspace --exclude woodward
+	cargo test --package woodward --doc
+	cargo test --package woodward --lib --bins --test main
+
+bench: build
+	benches/procs/run
+	cargo bench --package woodward-engine
+
+clean:
+	cargo clean
+	$(MAKE) -C examples/mini-acs/cpp clean
