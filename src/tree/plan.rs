@@ -1,6 +1,7 @@
 //! The plan: a tree file fully read, checked and expanded. An immutable value; nothing in it still needs the file.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use woodward_engine::spec;
 
@@ -56,8 +57,9 @@ pub struct WorkerPlan {
     pub directories: Vec<PathBuf>,
     /// Standard input.
     pub stdin: Stdin,
-    /// The whole environment, woodward's own already mixed in as `pass_environment` says.
-    pub environment: Vec<(String, String)>,
+    /// The whole environment, woodward's own already mixed in as `pass_environment` says, sorted by name. Workers with
+    /// the same environment share it.
+    pub environment: Arc<Vec<(String, String)>>,
     /// Commands before the start; each must succeed.
     pub before_start: Vec<Vec<String>>,
     /// Commands after readiness; each must succeed.
