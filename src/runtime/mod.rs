@@ -1,5 +1,6 @@
 //! The runtime: the kernel actor that owns the engine, and one worker actor per running child.
 
+mod readiness;
 pub mod view;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! The published view: what `status` shows, read without asking anybody.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 /// One supervisor or worker, as `status --json` prints it. Keys are added, never renamed.
@@ -95,14 +97,14 @@ pub struct View {
     pub version: u64,
     /// When the daemon was started, as `since` of a row.
     pub started: String,
-    /// Rows in chunks, so that publishing a change copies one chunk and not the forest.
-    pub chunks: Vec<std::sync::Arc<Vec<Row>>>,
+    /// Rows in chunks, so that publishing a change copies the pointers of one chunk and not the forest.
+    pub chunks: Vec<Arc<Vec<Arc<Row>>>>,
 }
 
 impl View {
     /// All rows in order.
     pub fn rows(&self) -> impl Iterator<Item = &Row> {
-        self.chunks.iter().flat_map(|chunk| chunk.iter())
+        self.chunks.iter().flat_map(|chunk| chunk.iter().map(|row| &**row))
     }
 
     /// The row of a path.

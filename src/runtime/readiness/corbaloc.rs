@@ -69,7 +69,10 @@ async fn locate(address: &str, key: &[u8]) -> std::io::Result<u32> {
     let little = header[6] & 1 == 1;
     let size = number(&header[8..12], little) as usize;
     if &header[..4] != b"GIOP" || header[7] != LOCATE_REPLY || !(8..=ANSWER).contains(&size) {
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "the answer is not a GIOP LocateReply"));
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::InvalidData,
+            "the answer is not a GIOP LocateReply",
+        ));
     }
     // The id of the request and the status; what follows only matters to who wants to call the object.
     let mut body = [0; 8];

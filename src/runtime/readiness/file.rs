@@ -39,7 +39,11 @@ pub(crate) async fn file(path: &Path, before: Mark, contains: Option<&str>) -> R
     let Some(text) = contains else { return Ok(()) };
     let mut content = Vec::new();
     let opened = tokio::fs::File::open(path).await.map_err(|e| NotReady::because(path.display(), &e))?;
-    opened.take(SEARCHED).read_to_end(&mut content).await.map_err(|e| NotReady::because(path.display(), &e))?;
+    opened
+        .take(SEARCHED)
+        .read_to_end(&mut content)
+        .await
+        .map_err(|e| NotReady::because(path.display(), &e))?;
     let found = content.windows(text.len().max(1)).any(|w| w == text.as_bytes());
     if found { Ok(()) } else { Err(NotReady(format!("{}: does not contain {text:?}", path.display()))) }
 }

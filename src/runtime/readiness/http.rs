@@ -35,7 +35,8 @@ fn split(url: &str) -> Option<(String, &str, &str)> {
 
 async fn get(address: &str, host: &str, path: &str) -> std::io::Result<u16> {
     let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: woodward\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: woodward\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut head = Vec::new();
     let mut answer = stream.take(STATUS_LINE);

@@ -7,7 +7,6 @@
 //! Three conditions need no attempts, they are told: `notify` and `fd` by the service itself, `log` by its stream.
 
 mod corbaloc;
-mod exec;
 mod file;
 mod http;
 mod net;
@@ -16,12 +15,9 @@ use std::future::Future;
 use std::time::Duration;
 
 pub(crate) use corbaloc::corbaloc;
-pub(crate) use exec::exec;
 pub(crate) use file::{Mark, file};
 pub(crate) use http::http;
 pub(crate) use net::{newline, tcp, unix};
-
-use crate::tree::Probe;
 
 /// Pause after the first attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -47,8 +43,11 @@ impl NotReady {
 }
 
 /// Attempts until one succeeds. `tell` hears of each reason that differs from the one before.
-pub(crate) async fn until<F>(within: Duration, mut attempt: impl FnMut() -> F, mut tell: impl FnMut(&NotReady))
-where
+pub(crate) async fn until<F>(
+    within: Duration,
+    mut attempt: impl FnMut() -> F,
+    mut tell: impl FnMut(&NotReady),
+) where
     F: Future<Output = Result<(), NotReady>>,
 {
     let mut pause = FIRST_PAUSE;
@@ -68,22 +67,6 @@ where
         }
         tokio::time::sleep(pause).await;
         pause = pause.mul_f64(1.3).min(LONGEST_PAUSE);
-    }
-}
-
-/// The condition as `status` prints it: `tcp 127.0.0.1:3205`, `log "is running"`.
-pub(crate) fn describe(probe: &Probe) -> String {
-    match probe {
-        Probe::Notify => "notify READY=1".into(),
-        Probe::Fd(number) => format!("a newline on descriptor {number}"),
-        Probe::Tcp(address) => format!("tcp {address}"),
-        Probe::Unix(path) => format!("unix {}", path.display()),
-        Probe::Http { url, .. } => url.clone(),
-        Probe::Exec(command) => format!("exec {}", command.join(" ")),
-        Probe::Log(text) => format!("log {text:?}"),
-        Probe::File { path, contains: None } => format!("file {}", path.display()),
-        Probe::File { path, contains: Some(text) } => format!("file {} with {text:?}", path.display()),
-        Probe::Corbaloc(reference) => reference.clone(),
     }
 }
 
