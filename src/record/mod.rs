@@ -1,13 +1,18 @@
 //! Everything observable that woodward writes: facts, the lines of its children, the history.
 
 pub mod fact;
+pub mod history;
+pub mod why;
+pub mod words;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::runtime::view::View;
 use crate::tree::WorkerPlan;
 use fact::FactLine;
+use why::Why;
 
 /// Where a daemon records.
 #[derive(Clone, Debug)]
@@ -16,6 +21,30 @@ pub struct Places {
     pub run: PathBuf,
     /// History; `None`: kept in memory only.
     pub history: Option<PathBuf>,
+    /// The journal's socket for native records; the journal is there if this is. [`JOURNAL`] but in tests.
+    pub journal: PathBuf,
+    /// How facts and lines look on woodward's own standard output and error.
+    pub console: Console,
+}
+
+impl Places {
+    /// The usual journal, text on the console.
+    pub fn new(run: PathBuf, history: Option<PathBuf>) -> Places {
+        Places { run, history, journal: PathBuf::from(JOURNAL), console: Console::Text }
+    }
+}
+
+/// Where journald listens.
+pub const JOURNAL: &str = "/run/systemd/journal/socket";
+
+/// How facts and lines look on woodward's own standard output and error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Console {
+    /// The path in front.
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
 }
 
 /// One line of output of a child.
@@ -61,6 +90,12 @@ impl Record {
         todo!()
     }
 
+    /// `why PATH`: from facts, view and last lines. `zone`: seconds east of Greenwich, for times of day.
+    pub fn why(&self, path: &str, view: &View, zone: i32) -> Why {
+        let _ = (path, view, zone);
+        todo!()
+    }
+
     /// The stream of one child; made at its first start, the same one for all its generations.
     pub fn stream(&self, worker: &WorkerPlan, path: &str) -> std::io::Result<Stream> {
         let _ = (worker, path);
@@ -92,6 +127,12 @@ impl Stream {
     /// Everything written so far was the last generation's; from now on it is this one's.
     pub async fn begin(&self, generation: u64, incident: u64) {
         let _ = (generation, incident);
+        todo!()
+    }
+
+    /// The generation has ended and nothing of it is left: what it wrote is read to the end, an unfinished line is
+    /// closed. Best awaited between *emptied* and telling the engine, so that `why` has the last lines.
+    pub async fn end(&self) {
         todo!()
     }
 
