@@ -445,7 +445,7 @@ mod tests {
             working_directory: None,
             directories: Vec::new(),
             stdin: Stdin::Null,
-            environment: Vec::new(),
+            environment: Default::default(),
             before_start: Vec::new(),
             after_ready: Vec::new(),
             after_stop: Vec::new(),
