@@ -1,4 +1,6 @@
 //! The tests of the whole house, one program. Modules by subject; those with real processes use the built `woodward`.
 #![allow(clippy::disallowed_methods, reason = "tests start the program and wait for it")]
 
+mod acs;
+mod bed;
 mod tidy;

@@ -1,0 +1,205 @@
+//! The mini-ACS under woodward: fourteen real CORBA processes, and what each failure restarts.
+//!
+//! Needs what `examples/mini-acs/install` installs; without it these tests fail, they do not skip.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::process::Command;
+use std::sync::Mutex;
+
+use crate::bed::{Bed, kill, lives, repository};
+
+/// Every port of one ACS instance below its base, as supervisors/acs.toml uses them.
+const OFFSETS: [u16; 14] = [0, 1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 50, 52, 54];
+
+/// Instance numbers given out in this test run, so that parallel tests do not look for free ports at the same moment.
+static TAKEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
+
+/// A running mini-ACS on an instance number of its own.
+struct Acs {
+    bed: Bed,
+    instance: u16,
+}
+
+impl Acs {
+    fn up() -> Acs {
+        let container = repository("examples/mini-acs/cpp/miniContainer");
+        assert!(
+            container.exists(),
+            "{} is missing: examples/mini-acs/install builds it",
+            container.display()
+        );
+        let mut acs = Acs { bed: Bed::new(), instance: free_instance() };
+        let instance = format!("instance={}", acs.instance);
+        let tmp = format!("tmp={}", acs.bed.path().display());
+        acs.bed.run(&[
+            repository("supervisors/acs.toml").to_str().expect("a path in UTF-8"),
+            "--var",
+            &instance,
+            "--var",
+            &tmp,
+        ]);
+        acs.bed.wait_until_up();
+        acs
+    }
+
+    /// Path and generation of every process.
+    fn generations(&self) -> BTreeMap<String, u64> {
+        let rows = self.bed.status().into_iter().filter(|row| row["kind"] == "service");
+        rows.map(|row| {
+            (
+                row["path"].as_str().expect("a path").to_owned(),
+                row["generation"].as_u64().expect("a generation"),
+            )
+        })
+        .collect()
+    }
+
+    /// Does `harm`, waits until `victim` has been started again and all is up, and gives the paths of all that are new.
+    fn restarted_by(&self, victim: &str, harm: impl FnOnce()) -> Vec<String> {
+        let before = self.generations();
+        harm();
+        self.bed
+            .wait(&format!("{victim} to be started again"), |_| self.generations()[victim] > before[victim]);
+        self.bed.wait_until_up();
+        self.generations()
+            .into_iter()
+            .filter(|(path, generation)| before[path] != *generation)
+            .map(|(path, _)| path)
+            .collect()
+    }
+
+    /// `kill -9` of one process; gives the paths of all that were started again.
+    fn restarted_by_kill_of(&self, victim: &str) -> Vec<String> {
+        self.restarted_by(victim, || kill(self.bed.pid(victim), libc::SIGKILL))
+    }
+
+    /// `miniacs.py ctl ARGS`: what it prints, if it succeeds.
+    fn ctl(&self, args: &[&str]) -> Option<String> {
+        let mut command = Command::new("python3");
+        command.arg(repository("examples/mini-acs/miniacs.py")).arg("ctl").args(args);
+        let out = command.env("ACS_INSTANCE", self.instance.to_string()).output().expect("python3 is there");
+        out.status.success().then(|| String::from_utf8_lossy(&out.stdout).into_owned())
+    }
+
+    /// How many containers the manager knows.
+    fn logged_in(&self) -> usize {
+        self.ctl(&["containers"]).map_or(0, |text| text.lines().count())
+    }
+}
+
+impl Drop for Acs {
+    fn drop(&mut self) {
+        TAKEN.lock().unwrap_or_else(|e| e.into_inner()).retain(|n| *n != self.instance);
+    }
+}
+
+fn free_instance() -> u16 {
+    let mut taken = TAKEN.lock().unwrap_or_else(|e| e.into_inner());
+    let free = |n: &u16| {
+        !taken.contains(n)
+            && OFFSETS.iter().all(|offset| TcpListener::bind(("0.0.0.0", 3000 + 100 * n + offset)).is_ok())
+    };
+    let instance = (1..=9).find(free).expect("an ACS instance number is free");
+    taken.push(instance);
+    instance
+}
+
+#[test]
+fn all_fourteen_come_up_and_stop_in_the_reverse_order() {
+    let acs = Acs::up();
+    assert_eq!(acs.generations().len(), 14);
+    assert!(acs.generations().values().all(|generation| *generation == 1), "{:?}", acs.generations());
+    assert_eq!(acs.logged_in(), 3);
+    let pids: Vec<i32> = acs.generations().keys().map(|path| acs.bed.pid(path)).collect();
+    acs.bed.ask(&["stop", "acs"]);
+    assert!(!pids.into_iter().any(lives));
+    let ends: Vec<String> = ended(&acs.bed);
+    let at = |child: &str| {
+        ends.iter().position(|path| path == child).unwrap_or_else(|| panic!("{child} in {ends:?}"))
+    };
+    assert!(at("acs/containers/MountContainer") < at("acs/manager"));
+    assert!(at("acs/manager") < at("acs/cdb"));
+    assert!(at("acs/cdb") < at("acs/logging/logger"));
+    assert!(at("acs/logging/logger") < at("acs/logging/channel"));
+    assert_eq!(ends.last().map(String::as_str), Some("acs/naming"));
+}
+
+/// Paths in the order in which their processes ended.
+fn ended(bed: &Bed) -> Vec<String> {
+    let facts = bed.ask(&["events", "--json"]);
+    let facts =
+        facts.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a fact is JSON"));
+    facts
+        .filter(|fact| fact["kind"] == "ended")
+        .map(|fact| fact["path"].as_str().expect("a path").to_owned())
+        .collect()
+}
+
+#[test]
+fn naming_restarts_alone_and_keeps_its_bindings() {
+    let acs = Acs::up();
+    assert_eq!(acs.restarted_by_kill_of("acs/naming"), ["acs/naming"]);
+    assert!(acs.ctl(&["resolve", "MACI/MountContainer"]).is_some(), "the binding of a container is lost");
+}
+
+#[test]
+fn the_logger_follows_its_channel_but_not_the_other_way_round() {
+    let acs = Acs::up();
+    assert_eq!(
+        acs.restarted_by_kill_of("acs/logging/channel"),
+        ["acs/logging/channel", "acs/logging/logger"]
+    );
+    assert_eq!(acs.restarted_by_kill_of("acs/logging/logger"), ["acs/logging/logger"]);
+}
+
+#[test]
+fn the_manager_comes_back_in_recovery_mode_and_knows_its_containers() {
+    let acs = Acs::up();
+    let containers = |acs: &Acs| acs.ctl(&["containers"]).unwrap_or_default();
+    let before = containers(&acs);
+    assert_eq!(acs.restarted_by_kill_of("acs/manager"), ["acs/manager"]);
+    let command =
+        std::fs::read(format!("/proc/{}/cmdline", acs.bed.pid("acs/manager"))).expect("the manager runs");
+    assert!(String::from_utf8_lossy(&command).contains("--recover"));
+    let pids = |text: &str| {
+        text.lines().map(|l| l.split(" handle").next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    acs.bed.wait("the containers to be known again", |_| acs.logged_in() == 3);
+    assert_eq!(pids(&containers(&acs)), pids(&before), "the same processes");
+}
+
+#[test]
+fn a_container_that_crashes_or_exits_restarts_alone_and_logs_in_again() {
+    let acs = Acs::up();
+    for (container, fault) in [("AcquisitionContainer", ["crash", "0"]), ("ScheduleContainer", ["exit", "7"])]
+    {
+        let path = format!("acs/containers/{container}");
+        let harm = || {
+            assert!(
+                acs.ctl(&["fault", container, fault[0], fault[1]]).is_some(),
+                "{container} takes no fault"
+            )
+        };
+        assert_eq!(acs.restarted_by(&path, harm), [path.as_str()]);
+        acs.bed.wait("it to be logged in", |_| acs.logged_in() == 3);
+    }
+}
+
+#[test]
+fn a_container_that_hangs_is_left_alone_until_a_person_restarts_it() {
+    let acs = Acs::up();
+    let path = "acs/containers/MountContainer";
+    assert!(acs.ctl(&["fault", "MountContainer", "hang", "0"]).is_some(), "MountContainer takes no fault");
+    acs.bed.wait("it to hang", |_| acs.ctl(&["ping", "MountContainer", "--timeout", "1"]).is_none());
+    assert_eq!(acs.generations()[path], 1);
+    let restart = || drop(acs.bed.ask(&["restart", path]));
+    assert_eq!(acs.restarted_by(path, restart), [path]);
+    acs.bed.wait("it to answer", |_| acs.ctl(&["ping", "MountContainer", "--timeout", "1"]).is_some());
+}
+
+#[test]
+fn sigterm_stops_all_and_leaves_nothing() {
+    let mut acs = Acs::up();
+    std::mem::replace(&mut acs.bed, Bed::new()).stop();
+}
