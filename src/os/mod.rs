@@ -2,11 +2,118 @@
 //!
 //! Nothing here decides. A process is asked for with [`Launch`]; what becomes of it comes to its sink, in order.
 
+pub mod clock;
+pub mod notify;
+pub mod pipe;
+
 use std::os::fd::{OwnedFd, RawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::tree::{Identity, Stdin};
+use crate::tree::{Identity, KillMode, Stdin};
+
+/// The keeper's client. Cheap to clone; any thread may call, sinks are called on the daemon's one thread.
+#[derive(Clone, Debug)]
+pub struct Os {}
+
+/// Gets every [`ProcessEvent`] of one process, in order, from the daemon's one thread; must not block.
+pub type Sink = Box<dyn FnMut(ProcessEvent) + Send>;
+
+/// What the keeper had when this daemon began: one line per process that runs or whose end nobody has taken note of.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Path of the child.
+    pub path: Arc<str>,
+    /// Its generation.
+    pub generation: u64,
+    /// Which process of it.
+    pub role: Role,
+    /// Process id; 0 if it was never executed.
+    pub pid: i32,
+    /// `None`: it runs.
+    pub ended: Option<ExitStatus>,
+}
+
+impl Os {
+    /// Takes up work on the channel the keeper gave this daemon (or [`library`] this program) and reads its snapshot.
+    /// `state` is the state directory: it names the control groups. Processes of an earlier run under the same
+    /// name that no keeper knows are killed first. Must be called inside the tokio runtime.
+    pub async fn connect(channel: OwnedFd, state: &Path) -> std::io::Result<Os> {
+        let _ = (channel, state);
+        todo!()
+    }
+
+    /// What was there already. Each line must be adopted or killed; the same answer at every call.
+    pub fn found(&self) -> Vec<Found> {
+        todo!()
+    }
+
+    /// Events of a found main process go to `sink` from now on; first of all `Started`, and the end if it has ended.
+    pub fn adopt(&self, path: &str, generation: u64, kill: KillMode, sink: Sink) {
+        let _ = (path, generation, kill, sink);
+        todo!()
+    }
+
+    /// Starts a process. The outcome comes to its sink, never before this returns. Generations of a path
+    /// only grow. Directories are made, names of users looked up, the program searched here, each time.
+    pub fn launch(&self, launch: Launch) {
+        let _ = launch;
+        todo!()
+    }
+
+    /// Sends a signal. A generation that is no longer there gets nothing.
+    pub fn signal(&self, path: &str, generation: u64, role: Role, signal: i32, scope: Scope) {
+        let _ = (path, generation, role, signal, scope);
+        todo!()
+    }
+
+    /// SIGKILL to everything of the generation, again until nothing is left (kill mode `process`: to the main process).
+    pub fn kill(&self, path: &str, generation: u64) {
+        let _ = (path, generation);
+        todo!()
+    }
+
+    /// The child is gone for good: its name, its control group and its place in the keeper are free.
+    pub fn forget(&self, path: &str) {
+        let _ = path;
+        todo!()
+    }
+
+    /// Does this process belong to this generation? By control group, else by session.
+    pub fn owns(&self, path: &str, generation: u64, pid: i32) -> bool {
+        let _ = (path, generation, pid);
+        todo!()
+    }
+
+    /// SIGTERM, SIGINT and SIGHUP that the keeper got. One receiver: the first call has it.
+    pub fn signals(&self) -> tokio::sync::mpsc::UnboundedReceiver<i32> {
+        todo!()
+    }
+
+    /// Children of children that were left to the keeper and have ended, so far.
+    pub fn orphans(&self) -> u64 {
+        todo!()
+    }
+
+    /// sd_notify to whoever started woodward, e.g. `READY=1`.
+    pub fn notify(&self, text: &str) {
+        let _ = text;
+        todo!()
+    }
+
+    /// The keeper ends with this code as soon as this daemon has ended; what still runs then is killed. Call it last, then return
+    /// from `main`.
+    pub fn exit(&self, code: u8) {
+        let _ = code;
+        todo!()
+    }
+}
+
+/// A keeper as a thread of this program: the channel for [`Os::connect`]. It waits for its own children only, never
+/// for any child, and stops its services when the channel closes.
+pub fn library() -> std::io::Result<OwnedFd> {
+    todo!()
+}
 
 /// One process to be started in the control group of one generation of one child.
 pub struct Launch {
@@ -32,8 +139,10 @@ pub struct Launch {
     pub output: Option<Arc<OwnedFd>>,
     /// Further descriptors: number in the child, descriptor here.
     pub descriptors: Vec<(RawFd, Arc<OwnedFd>)>,
-    /// Gets every [`ProcessEvent`], in order, from the daemon's one thread; must not block.
-    pub sink: Box<dyn FnMut(ProcessEvent) + Send>,
+    /// What its stop reaches; with `process` its leftovers are left alone. Ignored for helpers.
+    pub kill: KillMode,
+    /// Where the outcome goes.
+    pub sink: Sink,
 }
 
 /// Which process of a generation.

@@ -1,0 +1,17 @@
+//! The only clocks of the house.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+use woodward_engine::Time;
+
+/// Milliseconds of the machine's monotonic clock, which stands still while it is suspended. Not shared between boots.
+pub fn now() -> Time {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `t` is a valid place to write to; CLOCK_MONOTONIC exists everywhere.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut t) };
+    Time(t.tv_sec as u64 * 1000 + t.tv_nsec as u64 / 1_000_000)
+}
+
+/// Milliseconds since 1970, UTC. For people only: it may jump.
+pub fn wall() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}
