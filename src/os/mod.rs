@@ -73,6 +73,13 @@ impl Os {
         todo!()
     }
 
+    /// SIGKILL to whatever is left of a generation whose main process has ended or was never started (a hook failed);
+    /// `done` is called when nothing is left, never before this returns.
+    pub fn clear(&self, path: &str, generation: u64, done: Box<dyn FnOnce() + Send>) {
+        let _ = (path, generation, done);
+        todo!()
+    }
+
     /// The child is gone for good: its name, its control group and its place in the keeper are free.
     pub fn forget(&self, path: &str) {
         let _ = path;
@@ -115,29 +122,38 @@ pub fn library() -> std::io::Result<OwnedFd> {
     todo!()
 }
 
-/// One process to be started in the control group of one generation of one child.
-pub struct Launch {
+/// What is the same at every start of one program. Shared: the keeper's copy of it is laid out once for each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Program {
     /// Path of the child, e.g. `acs/naming`.
     pub path: Arc<str>,
-    /// Generation of the child.
-    pub generation: u64,
-    /// The service itself, or a helper of it.
-    pub role: Role,
-    /// Program and arguments; the first without a slash is looked up in the environment's `PATH`.
+    /// Program and arguments; the first without a slash is looked up in the environment's `PATH` at each start.
     pub command: Vec<String>,
-    /// The whole environment.
-    pub environment: Vec<(String, String)>,
+    /// The environment, without the additions of one start.
+    pub environment: Arc<Vec<(String, String)>>,
     /// User, group, limits.
     pub identity: Identity,
     /// `None`: woodward's own.
     pub working_directory: Option<PathBuf>,
-    /// Made before the start, owned by the user.
+    /// Made before each start, owned by the user.
     pub directories: Vec<PathBuf>,
     /// Standard input.
     pub stdin: Stdin,
+}
+
+/// One process to be started in the control group of one generation of one child.
+pub struct Launch {
+    /// What.
+    pub program: Arc<Program>,
+    /// Generation of the child.
+    pub generation: u64,
+    /// The service itself, or a helper of it.
+    pub role: Role,
+    /// Environment of this start, on top (`WOODWARD_GENERATION`, `NOTIFY_SOCKET`, `MAINPID`). At most 16 KiB.
+    pub additions: Vec<(&'static str, String)>,
     /// Standard output and error; `None`: `/dev/null`.
     pub output: Option<Arc<OwnedFd>>,
-    /// Further descriptors: number in the child, descriptor here.
+    /// Further descriptors: number in the child (3 or more), descriptor here. At most 12.
     pub descriptors: Vec<(RawFd, Arc<OwnedFd>)>,
     /// What its stop reaches; with `process` its leftovers are left alone. Ignored for helpers.
     pub kill: KillMode,
@@ -198,6 +214,14 @@ pub enum SpawnError {
     NotExecutable {
         /// As written.
         program: String,
+    },
+    /// A script whose interpreter is missing.
+    #[error("{program}: its interpreter {interpreter} is not found")]
+    NoInterpreter {
+        /// As written.
+        program: String,
+        /// From its first line.
+        interpreter: String,
     },
     /// No such user.
     #[error("user {0}: not known on this host")]
