@@ -3,4 +3,5 @@
 
 mod acs;
 mod bed;
+mod luck;
 mod tidy;
