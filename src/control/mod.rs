@@ -1,1 +1,33 @@
-//! control
+//! The control room: HTTP and JSON over a unix socket.
+//!
+//! A daemon listens on one socket ([`bind`], [`serve`]); a client finds the sockets of all daemons it may talk to
+//! ([`client`]) and asks them. Both sides agree in [`places`] on where things are, in [`resolve`] on what a PATH
+//! means, and in [`message`] on what is said. Only the same user and root are let in. Answers come from the
+//! published view: nothing here waits for the kernel but the verbs that change something, and nothing here decides.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /v1` | the daemon: version, pid, host, trees |
+//! | `GET /v1/status`, `/v1/status/PATH` | array of rows |
+//! | `GET /v1/show/PATH` | one child with command, limits, last runs, last lines |
+//! | `GET /v1/find?path=` | full paths a PATH may mean |
+//! | `GET /v1/why?path=` | text |
+//! | `GET /v1/events?path=&since=&n=&follow=` | array of facts; JSON lines when followed |
+//! | `GET /v1/logs?path=A,B&n=&follow=` | array of lines; JSON lines when followed |
+//! | `GET /v1/up?path=` | whether all is up, and who is not |
+//! | `POST /v1/start`, `stop`, `restart`, `hold`, `release` `?path=…` | JSON lines as it happens, the outcome last |
+
+mod ask;
+pub mod bind;
+pub mod client;
+mod company;
+mod follow;
+pub mod message;
+mod params;
+pub mod places;
+pub mod resolve;
+mod server;
+mod show;
+
+pub use bind::{BindError, bind};
+pub use server::{House, serve};

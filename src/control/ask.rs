@@ -1,0 +1,232 @@
+//! Verbs that change something: the request goes to the engine, its facts go to the asker as they happen, the outcome
+//! comes last. An asker that goes away stops the telling, not the work.
+
+use axum::extract::{ConnectInfo, Path, State};
+use axum::response::Response;
+use hyper::body::Bytes;
+use tokio::sync::broadcast;
+use tokio::sync::mpsc::Sender;
+use woodward_engine::effect::ErrorKind;
+use woodward_engine::{Reply, Verb};
+
+use super::company;
+use super::follow;
+use super::message::{Problem, Step};
+use super::params::Params;
+use super::server::{Desk, House, Peer, one};
+use crate::record::fact::FactLine;
+use crate::record::words::is_within;
+use crate::runtime::{InstanceError, Who};
+
+/// What a person may want changed.
+#[derive(Debug)]
+enum Wish {
+    Engine(&'static str, Verb),
+    Instance(Vec<(String, String)>),
+}
+
+impl Wish {
+    /// Reads what the verb of the address and its query say.
+    fn read<H: House>(verb: &str, params: &mut Params, house: &H) -> Result<Wish, Problem> {
+        Ok(match verb {
+            "start" => match params.all_below("arg") {
+                args if args.is_empty() => Wish::Engine("start", Verb::Start),
+                args => Wish::Instance(args),
+            },
+            "stop" => Wish::Engine("stop", Verb::Stop { with_dependents: false }),
+            "restart" => Wish::Engine("restart", Verb::Restart { only: params.flag("only")? }),
+            "hold" => {
+                let time =
+                    params.parsed("for", "a time such as 2h", |text| humantime::parse_duration(text).ok())?;
+                Wish::Engine("hold", Verb::Hold { until: time.map(|time| house.now() + time) })
+            }
+            "release" => Wish::Engine("release", Verb::Release),
+            other => {
+                return Err(Problem::new(64, format!("cannot {other}: no such verb"))
+                    .hint("start, stop, restart, hold, release"));
+            }
+        })
+    }
+
+    fn verb(&self) -> &'static str {
+        match self {
+            Wish::Engine(verb, _) => verb,
+            Wish::Instance(_) => "start",
+        }
+    }
+}
+
+/// `POST /v1/VERB?path=&text=&wait=&only=&for=&arg.NAME=`.
+pub(super) async fn ask<H: House>(
+    State(desk): State<Desk<H>>,
+    Path(verb): Path<String>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    mut params: Params,
+) -> Result<Response, Problem> {
+    let house = desk.house;
+    let wish = Wish::read(&verb, &mut params, &house)?;
+    let asked = params.required("path")?;
+    let who = Who { by: peer.name(), text: params.take("text") };
+    let wait = !params.flag("no_wait")?;
+    params.finish()?;
+    let path = one(&house.view(), &asked)?;
+    let (sender, response) = follow::lines();
+    tokio::spawn(async move {
+        let asker = Asker { house, path, sender };
+        asker.serve(wish, who, wait).await;
+    });
+    Ok(response)
+}
+
+/// One who waits for an outcome.
+struct Asker<H> {
+    house: H,
+    path: String,
+    sender: Sender<Bytes>,
+}
+
+impl<H: House> Asker<H> {
+    async fn serve(self, wish: Wish, who: Who, wait: bool) {
+        let verb = wish.verb();
+        let plans = self.house.plans();
+        let goes_along = match &wish {
+            Wish::Engine(_, Verb::Restart { only: false }) => company::goes_along(&plans, &self.path),
+            _ => Vec::new(),
+        };
+        let stays_up = match &wish {
+            Wish::Engine(_, Verb::Stop { .. }) => company::stays_up(&plans, &self.path),
+            _ => Vec::new(),
+        };
+        let concerned: Vec<String> =
+            [self.path.clone()].into_iter().chain(goes_along.iter().cloned()).collect();
+        self.say(&Step::Plan { path: self.path.clone(), goes_along, stays_up }).await;
+
+        // Before the request, so that its first fact is not missed.
+        let mut facts = self.house.record().follow_facts();
+        let house = self.house.clone();
+        let path = self.path.clone();
+        let request = tokio::spawn(async move {
+            match wish {
+                Wish::Engine(_, verb) => house.request(&path, verb, who).await.map_err(InstanceError::Closed),
+                Wish::Instance(args) => house.start_instance(&path, &args, who).await,
+            }
+        });
+        if !wait {
+            self.say(&self.outcome(&self.path, None, &[])).await;
+            return;
+        }
+        let mut told = Told::default();
+        let reply = {
+            tokio::pin!(request);
+            loop {
+                tokio::select! {
+                    biased;
+                    fact = facts.recv() => match fact {
+                        Ok(fact) => self.tell(&fact, &concerned, &mut told).await,
+                        Err(broadcast::error::RecvError::Lagged(_)) => {}
+                        Err(broadcast::error::RecvError::Closed) => break request.await,
+                    },
+                    reply = &mut request => break reply,
+                }
+            }
+        };
+        while let Ok(fact) = facts.try_recv() {
+            self.tell(&fact, &concerned, &mut told).await;
+        }
+        let about = told.instance.as_deref().unwrap_or(&self.path);
+        let problem = match reply {
+            Ok(Ok(reply)) => refusal(verb, about, &reply, told.failure.as_deref()),
+            Ok(Err(InstanceError::Closed(_))) => {
+                Some(Problem::new(75, format!("cannot {verb} {about}: the daemon is stopping")))
+            }
+            Ok(Err(error @ InstanceError::Arguments { .. })) => Some(
+                Problem::new(64, error.to_string())
+                    .hint(format!("woodward start {} --arg NAME=VALUE", self.path)),
+            ),
+            Err(_) => Some(Problem::new(1, format!("cannot {verb} {about}: the daemon lost the request"))),
+        };
+        let failed: &[String] = match (&problem, &told.failed) {
+            (Some(_), Some(path)) => std::slice::from_ref(path),
+            _ => &[],
+        };
+        self.say(&self.outcome(about, problem, failed)).await;
+    }
+
+    fn outcome(&self, path: &str, problem: Option<Problem>, failed: &[String]) -> Step {
+        let lines = if failed.is_empty() { Vec::new() } else { self.house.record().lines(failed, 5) };
+        Step::Outcome {
+            path: path.to_owned(),
+            row: self.house.view().row(path).cloned().map(Box::new),
+            problem,
+            lines: lines.iter().map(|line| (**line).clone()).collect(),
+        }
+    }
+
+    async fn tell(&self, fact: &FactLine, concerned: &[String], told: &mut Told) {
+        if concerned.iter().any(|top| is_within(&fact.path, top)) {
+            told.note(fact);
+            self.say(&Step::Fact(fact.clone())).await;
+        }
+    }
+
+    async fn say(&self, step: &Step) {
+        // An asker that went away is no error.
+        let _ = self.sender.send(follow::line(step)).await;
+    }
+}
+
+/// What the facts told so far mean for the outcome.
+#[derive(Default)]
+struct Told {
+    /// Path of the new instance.
+    instance: Option<String>,
+    /// Who failed to start last.
+    failed: Option<String>,
+    /// And why.
+    failure: Option<String>,
+}
+
+impl Told {
+    fn note(&mut self, fact: &FactLine) {
+        match fact.kind.as_str() {
+            "starting" if self.instance.is_none() && fact.path.contains('#') => {
+                self.instance = Some(fact.path.clone());
+            }
+            "start_failed" => {
+                let why = fact.text.strip_prefix("start failed: ").unwrap_or(&fact.text);
+                self.failed = Some(fact.path.clone());
+                self.failure = Some(why.to_owned());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Why the engine did not do it; `None`: it did.
+fn refusal(verb: &str, path: &str, reply: &Reply, failure: Option<&str>) -> Option<Problem> {
+    let Reply::Error(kind) = reply else { return None };
+    let cannot = |why: &str| Problem::new(1, format!("cannot {verb} {path}: {why}"));
+    Some(match kind {
+        ErrorKind::StartFailed => {
+            cannot(failure.unwrap_or("its start failed")).hint(format!("woodward why {path}"))
+        }
+        ErrorKind::Noproc => match path.rsplit_once('/') {
+            Some((above, _)) => cannot("its supervisor is not running")
+                .hint(format!("woodward start {above}, or woodward why {above}")),
+            None => cannot("the tree is not running"),
+        },
+        ErrorKind::NotFound => cannot("it is gone"),
+        ErrorKind::AlreadyStarted | ErrorKind::Running => cannot("it runs already"),
+        ErrorKind::AlreadyPresent => cannot("that id exists already"),
+        ErrorKind::Restarting => cannot("a restart of it is pending").hint(format!("woodward status {path}")),
+        ErrorKind::BadSpec => cannot("its specification is refused"),
+        ErrorKind::SimpleOneForOne => {
+            cannot("it holds instances of a template").hint(format!("woodward start {path} --arg NAME=VALUE"))
+        }
+        ErrorKind::Temporary => cannot("it is temporary, and its supervisor has forgotten it"),
+        ErrorKind::Overtaken => cannot("another request or a stop from above came in between")
+            .hint(format!("woodward why {path}")),
+        ErrorKind::TreeExists => cannot("that tree runs already"),
+        ErrorKind::Held => cannot("it is held").hint(format!("woodward release {path}")),
+    })
+}

@@ -1,0 +1,124 @@
+//! The listening end: one daemon per socket, mode 0600, stale ones replaced.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// A daemon answers there: exit 75.
+    #[error("cannot listen on {}: woodward runs there already, pid {pid}", .socket.display())]
+    Running {
+        /// Where.
+        socket: PathBuf,
+        /// The daemon (its keeper, if that holds the socket).
+        pid: i32,
+    },
+    /// Something else has the name.
+    #[error("cannot listen on {}: it is there and is no socket", .0.display())]
+    NotASocket(PathBuf),
+    /// Anything else.
+    #[error("cannot listen on {}: {source}", .socket.display())]
+    Io {
+        /// Where.
+        socket: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Listens on `socket`. A socket nobody answers on is removed first.
+pub fn bind(socket: &Path) -> Result<UnixListener, BindError> {
+    let io = |source| BindError::Io { socket: socket.to_owned(), source };
+    match fs::symlink_metadata(socket) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(io(error)),
+        Ok(meta) if !meta.file_type().is_socket() => return Err(BindError::NotASocket(socket.to_owned())),
+        Ok(_) => match UnixStream::connect(socket) {
+            Ok(stream) => {
+                let pid = getsockopt(&stream, PeerCredentials).map_or(0, |peer| peer.pid());
+                return Err(BindError::Running { socket: socket.to_owned(), pid });
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                fs::remove_file(socket).map_err(io)?;
+            }
+            Err(error) => return Err(io(error)),
+        },
+    }
+    let listener = UnixListener::bind(socket).map_err(io)?;
+    fs::set_permissions(socket, fs::Permissions::from_mode(0o600)).map_err(io)?;
+    listener.set_nonblocking(true).map_err(io)?;
+    Ok(listener)
+}
+
+/// Removes the socket file when dropped, unless another daemon has put its own there meanwhile.
+pub(super) struct Unlink {
+    socket: PathBuf,
+    inode: u64,
+}
+
+impl Unlink {
+    /// For the file `listener` is bound to.
+    pub(super) fn of(listener: &tokio::net::UnixListener) -> Option<Unlink> {
+        let socket = listener.local_addr().ok()?.as_pathname()?.to_owned();
+        let inode = fs::symlink_metadata(&socket).ok()?.ino();
+        Some(Unlink { socket, inode })
+    }
+}
+
+impl Drop for Unlink {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.socket).is_ok_and(|meta| meta.ino() == self.inode) {
+            // Nobody is left to be told; the next daemon removes it.
+            let _ = fs::remove_file(&self.socket);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_its_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sock");
+        let _listener = bind(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sock");
+        drop(bind(&path).unwrap());
+        assert!(path.exists());
+        let _listener = bind(&path).unwrap();
+        UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn a_second_daemon_names_the_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sock");
+        let _listener = bind(&path).unwrap();
+        match bind(&path) {
+            Err(BindError::Running { pid, .. }) => assert_eq!(pid, std::process::id().cast_signed()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_file_of_that_name_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sock");
+        fs::write(&path, "mine").unwrap();
+        assert!(matches!(bind(&path), Err(BindError::NotASocket(_))));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+    }
+}

@@ -1,0 +1,84 @@
+//! What a PATH on the command line means: a full path, or any unique end of one, in whole ids.
+
+/// All paths `asked` may mean. A full path means itself, whatever else ends like it.
+pub fn candidates<'a>(asked: &str, paths: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let asked = asked.trim_matches('/');
+    let mut found = Vec::new();
+    for path in paths {
+        if path == asked {
+            return vec![path];
+        }
+        if ends_with(path, asked) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Whether the last ids of `path` are `end`.
+pub fn ends_with(path: &str, end: &str) -> bool {
+    path.strip_suffix(end).is_some_and(|front| front.is_empty() || front.ends_with('/')) && !end.is_empty()
+}
+
+/// The path whose last id is most like the last id of `asked`, for a hint; `None` when none is near.
+pub fn nearest<'a>(asked: &str, paths: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let last = |path: &'a str| path.rsplit('/').next().unwrap_or(path);
+    let wanted = asked.rsplit('/').next().unwrap_or(asked);
+    let (distance, path) = paths
+        .into_iter()
+        .map(|path| (distance(wanted, last(path)), path))
+        .min_by_key(|(distance, _)| *distance)?;
+    (distance <= 1 + wanted.chars().count() / 4).then_some(path)
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let change = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATHS: &[&str] =
+        &["acs", "acs/logging", "acs/logging/channel", "acs/logging/logger", "acs/x/logger", "acs/web/acs"];
+
+    fn check(asked: &str, expected: &[&str]) {
+        assert_eq!(candidates(asked, PATHS.iter().copied()), expected, "{asked}");
+    }
+
+    #[test]
+    fn a_path_is_full_or_a_unique_end() {
+        check("acs/logging/channel", &["acs/logging/channel"]);
+        check("channel", &["acs/logging/channel"]);
+        check("x/logger", &["acs/x/logger"]);
+        check("logger", &["acs/logging/logger", "acs/x/logger"]);
+        check("acs", &["acs"]);
+        check("acs/", &["acs"]);
+    }
+
+    #[test]
+    fn only_whole_ids_count() {
+        check("hannel", &[]);
+        check("ging/channel", &[]);
+        check("", &[]);
+        check("acs/logging/chann", &[]);
+    }
+
+    #[test]
+    fn a_near_word_is_hinted() {
+        assert_eq!(nearest("chanel", PATHS.iter().copied()), Some("acs/logging/channel"));
+        assert_eq!(nearest("completely", PATHS.iter().copied()), None);
+    }
+}

@@ -1,0 +1,283 @@
+//! The daemon's side: routes, and who is let in.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, Path, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve::IncomingStream;
+use nix::unistd::{Uid, User, geteuid};
+use serde::Serialize;
+use tokio::net::UnixListener;
+use woodward_engine::{Reply, Time, Verb};
+
+use super::bind::Unlink;
+use super::message::{Daemon, Found, Problem, Up};
+use super::params::Params;
+use super::{ask, follow, resolve, show};
+use crate::record::Record;
+use crate::record::words::is_within;
+use crate::runtime::view::{Row, State as RowState, View};
+use crate::runtime::{Closed, Handle, InstanceError, Who};
+use crate::tree::Plan;
+
+/// What the server needs of a running daemon.
+pub trait House: Clone + Send + Sync + 'static {
+    /// The published view; never waits.
+    fn view(&self) -> Arc<View>;
+    /// The plans that run.
+    fn plans(&self) -> Vec<Arc<Plan>>;
+    /// Facts and lines.
+    fn record(&self) -> &Record;
+    /// The engine's clock.
+    fn now(&self) -> Time;
+    /// Asks the engine.
+    fn request(&self, path: &str, verb: Verb, who: Who)
+    -> impl Future<Output = Result<Reply, Closed>> + Send;
+    /// Makes an instance of a template.
+    fn start_instance(
+        &self,
+        path: &str,
+        args: &[(String, String)],
+        who: Who,
+    ) -> impl Future<Output = Result<Reply, InstanceError>> + Send;
+}
+
+impl House for Handle {
+    fn view(&self) -> Arc<View> {
+        self.view()
+    }
+
+    fn plans(&self) -> Vec<Arc<Plan>> {
+        self.plans()
+    }
+
+    fn record(&self) -> &Record {
+        self.record()
+    }
+
+    fn now(&self) -> Time {
+        self.now()
+    }
+
+    async fn request(&self, path: &str, verb: Verb, who: Who) -> Result<Reply, Closed> {
+        self.request(path, verb, who).await
+    }
+
+    async fn start_instance(
+        &self,
+        path: &str,
+        args: &[(String, String)],
+        who: Who,
+    ) -> Result<Reply, InstanceError> {
+        self.start_instance(path, args, who).await
+    }
+}
+
+/// Answers on `listener` until dropped; the socket file is removed then.
+pub async fn serve<H: House>(house: H, listener: UnixListener) -> std::io::Result<()> {
+    let _unlink = Unlink::of(&listener);
+    let app = router(house).into_make_service_with_connect_info::<Peer>();
+    axum::serve(listener, app).await
+}
+
+/// What every handler has.
+#[derive(Clone)]
+pub(super) struct Desk<H> {
+    pub(super) house: H,
+    /// Facts and lines that followers were too slow for.
+    pub(super) dropped: Arc<AtomicU64>,
+}
+
+fn router<H: House>(house: H) -> Router {
+    let desk = Desk { house, dropped: Arc::default() };
+    Router::new()
+        .route("/v1", get(daemon::<H>))
+        .route("/v1/status", get(status::<H>))
+        .route("/v1/status/{*path}", get(status::<H>))
+        .route("/v1/show/{*path}", get(show::show::<H>))
+        .route("/v1/find", get(find::<H>))
+        .route("/v1/why", get(why::<H>))
+        .route("/v1/up", get(up::<H>))
+        .route("/v1/events", get(follow::events::<H>))
+        .route("/v1/logs", get(follow::logs::<H>))
+        .route("/v1/{verb}", post(ask::ask::<H>))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn(let_in))
+        .with_state(desk)
+}
+
+// ---- who is let in
+
+/// The process at the other end of a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    /// `None`: the kernel does not say.
+    uid: Option<u32>,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Peer {
+        Peer { uid: stream.io().peer_cred().ok().map(|peer| peer.uid()) }
+    }
+}
+
+impl Peer {
+    /// The daemon's own user and root.
+    fn may(&self, own: u32) -> bool {
+        self.uid.is_some_and(|uid| uid == own || uid == 0)
+    }
+
+    /// Login name, or the number when it has none.
+    pub(super) fn name(&self) -> String {
+        let Some(uid) = self.uid else { return "?".to_owned() };
+        match User::from_uid(Uid::from_raw(uid)) {
+            Ok(Some(user)) => user.name,
+            _ => format!("uid {uid}"),
+        }
+    }
+}
+
+async fn let_in(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
+    if peer.may(geteuid().as_raw()) {
+        return next.run(request).await;
+    }
+    let error = format!("cannot let {} in: this daemon belongs to another user", peer.name());
+    Problem::new(77, error).hint("ask as its user, or as root").into_response()
+}
+
+// ---- answers
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = match self.code {
+            64 if self.paths.is_empty() => StatusCode::BAD_REQUEST,
+            64 => StatusCode::CONFLICT,
+            75 => StatusCode::SERVICE_UNAVAILABLE,
+            77 => StatusCode::FORBIDDEN,
+            _ => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        json(status, &self)
+    }
+}
+
+/// `body` as JSON on lines of its own, so that a terminal after curl looks right.
+pub(super) fn json<T: Serialize + ?Sized>(status: StatusCode, body: &T) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(mut text) => {
+            text.push(b'\n');
+            (status, [(header::CONTENT_TYPE, "application/json")], Body::from(text)).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// The one full path that `asked` means, or why there is none.
+pub(super) fn one(view: &View, asked: &str) -> Result<String, Problem> {
+    let found = resolve::candidates(asked, view.rows().map(|row| row.path.as_str()));
+    match found.as_slice() {
+        [one] => Ok((*one).to_owned()),
+        [] => {
+            let nearest = resolve::nearest(asked, view.rows().map(|row| row.path.as_str()));
+            let problem = Problem::new(64, format!("cannot find {asked}: no such path"));
+            Err(match nearest {
+                Some(path) => problem.hint(format!("did you mean {path}?")),
+                None => problem.hint("woodward status"),
+            })
+        }
+        several => Err(Problem {
+            paths: several.iter().map(|path| (*path).to_owned()).collect(),
+            ..Problem::new(64, format!("cannot tell which {asked} is meant: {}", several.join(", ")))
+                .hint("write more of the path")
+        }),
+    }
+}
+
+/// Like [`one`], where no PATH means everything: `""`.
+pub(super) fn one_or_all(view: &View, asked: Option<String>) -> Result<String, Problem> {
+    asked.map_or(Ok(String::new()), |asked| one(view, &asked))
+}
+
+async fn daemon<H: House>(State(desk): State<Desk<H>>, params: Params) -> Result<Response, Problem> {
+    params.finish()?;
+    let answer = Daemon {
+        woodward: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        host: host(),
+        started: desk.house.view().started.clone(),
+        trees: desk.house.plans().iter().map(|plan| plan.tree.id.to_string()).collect(),
+        dropped: desk.dropped.load(Ordering::Relaxed),
+    };
+    Ok(json(StatusCode::OK, &answer))
+}
+
+fn host() -> String {
+    let name = nix::unistd::gethostname().unwrap_or_default();
+    let name = name.to_string_lossy();
+    name.split('.').next().unwrap_or_default().to_owned()
+}
+
+async fn status<H: House>(
+    State(desk): State<Desk<H>>,
+    path: Option<Path<String>>,
+    params: Params,
+) -> Result<Response, Problem> {
+    params.finish()?;
+    let view = desk.house.view();
+    let top = one_or_all(&view, path.map(|Path(path)| path))?;
+    let rows: Vec<&Row> = view.rows().filter(|row| is_within(&row.path, &top)).collect();
+    Ok(json(StatusCode::OK, &rows))
+}
+
+async fn find<H: House>(State(desk): State<Desk<H>>, mut params: Params) -> Result<Response, Problem> {
+    let asked = params.required("path")?;
+    params.finish()?;
+    let view = desk.house.view();
+    let paths = || view.rows().map(|row| row.path.as_str());
+    let found = resolve::candidates(&asked, paths());
+    let nearest = if found.is_empty() { resolve::nearest(&asked, paths()) } else { None };
+    let answer =
+        Found { paths: found.into_iter().map(str::to_owned).collect(), nearest: nearest.map(str::to_owned) };
+    Ok(json(StatusCode::OK, &answer))
+}
+
+async fn up<H: House>(State(desk): State<Desk<H>>, mut params: Params) -> Result<Response, Problem> {
+    let asked = params.take("path");
+    params.finish()?;
+    let view = desk.house.view();
+    let top = one_or_all(&view, asked)?;
+    let missing: Vec<String> = view
+        .rows()
+        .filter(|row| is_within(&row.path, &top))
+        .filter(|row| !matches!(row.state, RowState::Up | RowState::Done))
+        .map(|row| row.path.clone())
+        .collect();
+    Ok(json(StatusCode::OK, &Up { up: missing.is_empty(), missing }))
+}
+
+async fn why<H: House>(State(desk): State<Desk<H>>, mut params: Params) -> Result<Response, Problem> {
+    let asked = params.required("path")?;
+    let zone = params.parsed("zone", "seconds east of Greenwich", |text| text.parse::<i32>().ok())?;
+    params.finish()?;
+    let view = desk.house.view();
+    let path = one(&view, &asked)?;
+    Ok(json(StatusCode::OK, &desk.house.record().why(&path, &view, zone.unwrap_or(0))))
+}
+
+async fn no_such_route(request: Request) -> Problem {
+    Problem::new(64, format!("cannot answer {}: no such address", request.uri().path()))
+        .hint("/v1, /v1/status, /v1/why?path=, /v1/events, /v1/logs, /v1/up; POST /v1/start?path=")
+}
+
+async fn wrong_method(request: Request) -> Problem {
+    let error = format!("cannot answer {} {}: wrong method", request.method(), request.uri().path());
+    Problem::new(64, error).hint("GET asks, POST changes: start, stop, restart, hold, release")
+}
