@@ -1,0 +1,81 @@
+//! Workers: one actor is one generation of one child, from its start to the proof that nothing of it is left.
+//!
+//! ```text
+//! Opening ─► Before(n) ─► Launching ─► Proving ─► Greeting(n) ─► Serving        asked to stop, from
+//!    │           │            │           │            │            │           Proving, Greeting, Serving:
+//!    │           │            │           └────────────┴────────────┴─────────► Commanding ─► Signalled
+//!    │           │            │                  the main process ends                  │
+//!    └───────────┴────────────┴──────────────────────┬──────────────────────────────────┘
+//!                                                    ▼
+//!                                   Clearing ─► After(n) ─► Sweeping ─► Closing ─► Over
+//! ```
+//!
+//! *Before*, *Greeting* and *After* run the hooks `before_start`, `after_ready`, `after_stop`, one after the other;
+//! *Proving* waits for the readiness condition, *Commanding* for the stop command; *Clearing* ends when the process
+//! is reaped and its control group is empty. *Over* has been said to the kernel: the last message, exactly once.
+//!
+//! A worker decides nothing: the kernel asks it to stop or kills it, and it says what has become of that. What it
+//! knows lives in its [`Seat`], outside the actor, and every message only means "look again". So an actor that
+//! panicked is replaced by a new one for the same seat, which goes on where the old one was; the service never
+//! notices.
+
+mod commands;
+mod probing;
+mod seat;
+
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use woodward_engine::Exit;
+
+pub(super) use seat::{Child, House, Seat};
+
+/// Something in the seat has changed.
+pub(super) struct Look;
+
+/// What a worker says to the kernel.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// Executed.
+    Started,
+    /// Its condition holds and its `after_ready` hooks have succeeded.
+    Ready,
+    /// Last: the start failed and nothing of it is left; the part after `cannot start PATH: `.
+    Failed(String),
+    /// Last: it ended and nothing of it is left.
+    Ended(Exit),
+    /// A note for the record: a word in snake_case and a clause.
+    Note(&'static str, String),
+    /// `STATUS=` of sd_notify.
+    Status(String),
+}
+
+/// The actor. It has no state but its seat.
+pub(super) struct Worker;
+
+impl Actor for Worker {
+    type Msg = Look;
+    type State = Arc<Seat>;
+    type Arguments = Arc<Seat>;
+
+    async fn pre_start(&self, _: ActorRef<Look>, seat: Arc<Seat>) -> Result<Arc<Seat>, ActorProcessingErr> {
+        Ok(seat)
+    }
+
+    async fn post_start(&self, me: ActorRef<Look>, seat: &mut Arc<Seat>) -> Result<(), ActorProcessingErr> {
+        self.handle(me, Look, seat).await
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<Look>,
+        _: Look,
+        seat: &mut Arc<Seat>,
+    ) -> Result<(), ActorProcessingErr> {
+        seat.advance().await;
+        if seat.is_over() {
+            me.stop(None);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! From the readiness condition of a plan to the attempts that prove it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::unix::pipe;
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+use woodward_engine::Exit;
+
+use super::commands;
+use super::seat::Seat;
+use crate::os::ProcessEvent;
+use crate::record::words;
+use crate::runtime::readiness::{self, ATTEMPT, Mark, NotReady, until};
+use crate::tree::Probe;
+
+/// Time-out of one run of a probe command.
+const COMMAND: Duration = Duration::from_secs(10);
+
+/// Begins to look for readiness; the seat is told. `None`: nothing to be done but wait for the service's own word.
+pub(super) fn seek(
+    seat: &Arc<Seat>,
+    probe: &Probe,
+    before: Mark,
+    newline: Option<pipe::Receiver>,
+) -> Option<AbortHandle> {
+    let (seat, probe) = (seat.clone(), probe.clone());
+    if probe == Probe::Notify {
+        return None;
+    }
+    let task = tokio::spawn(async move {
+        let tell = |why: &NotReady| seat.holds_not(&why.0);
+        match &probe {
+            Probe::Notify => {}
+            Probe::Fd(_) => match newline {
+                Some(reader) => readiness::newline(reader).await,
+                None => std::future::pending().await,
+            },
+            Probe::Log(text) => match &seat.child.stream {
+                Some(stream) => stream.wait_for(seat.generation.0, text.clone()).await,
+                None => std::future::pending().await,
+            },
+            Probe::Tcp(address) => until(ATTEMPT, || readiness::tcp(address), tell).await,
+            Probe::Unix(path) => until(ATTEMPT, || readiness::unix(path), tell).await,
+            Probe::Http { url, status } => until(ATTEMPT, || readiness::http(url, *status), tell).await,
+            Probe::File { path, contains } => {
+                until(ATTEMPT, || readiness::file(path, before, contains.as_deref()), tell).await;
+            }
+            Probe::Corbaloc(reference) => until(ATTEMPT, || readiness::corbaloc(reference), tell).await,
+            Probe::Exec(command) => until(COMMAND, || exec(&seat, command), tell).await,
+        }
+        seat.holds();
+    });
+    Some(task.abort_handle())
+}
+
+/// One run of the probe command; killed when nobody waits for it any more.
+async fn exec(seat: &Arc<Seat>, command: &[String]) -> Result<(), NotReady> {
+    let number = seat.next_helper();
+    let (tell, told) = oneshot::channel();
+    let mut tell = Some(tell);
+    let name = command.first().map_or("", String::as_str);
+    seat.launch_helper(number, command, Vec::new(), move |event| {
+        let outcome = match event {
+            ProcessEvent::Started { .. } | ProcessEvent::Emptied => return,
+            ProcessEvent::Failed(error) => Err(error.to_string()),
+            ProcessEvent::Exited(status) => Ok(commands::exit(status)),
+        };
+        if let Some(tell) = tell.take() {
+            // Nobody waits when the attempt was given up.
+            let _ = tell.send(outcome);
+        }
+    });
+    let running = Running { seat, number };
+    let outcome = told.await;
+    std::mem::forget(running);
+    match outcome {
+        Ok(Ok(Exit::Code(0))) => Ok(()),
+        Ok(Ok(exit)) => Err(NotReady(format!("{name}: {}", words::exit(exit)))),
+        Ok(Err(error)) => Err(NotReady(error)),
+        Err(_) => Err(NotReady(format!("{name}: nobody saw how it ended"))),
+    }
+}
+
+/// A probe command that has not ended.
+struct Running<'a> {
+    seat: &'a Arc<Seat>,
+    number: u32,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.seat.kill_helper(self.number);
+    }
+}

@@ -1,0 +1,711 @@
+//! What outlives a worker's actor: what has happened to the generation so far, and how far things have got.
+//!
+//! Whatever happens is first written into the [`Log`], then the actor is told to look. [`Seat::advance`] does what is
+//! due now and returns when something else must happen first; it can be called any number of times.
+
+use std::fs::OpenOptions;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ractor::ActorRef;
+use tokio::net::unix::pipe;
+use tokio::task::AbortHandle;
+use woodward_engine::{Exit, Gen};
+
+use super::commands::{self, Additions};
+use super::{Look, Said};
+use crate::os::notify::{Notice, NotifyServer};
+use crate::os::{ExitStatus, Launch, Os, ProcessEvent, Program, Role, Scope, SpawnError};
+use crate::record::Stream;
+use crate::runtime::inbox::{Inbox, Input};
+use crate::runtime::readiness::Mark;
+use crate::runtime::table::WorkerRef;
+use crate::tree::{KillMode, Probe};
+
+/// What all workers use.
+pub(in crate::runtime) struct House {
+    pub(in crate::runtime) os: Os,
+    pub(in crate::runtime) notify: Option<NotifyServer>,
+    pub(in crate::runtime) kernel: Inbox,
+}
+
+/// What all generations of one child share.
+pub(in crate::runtime) struct Child {
+    /// Full path.
+    pub(in crate::runtime) path: Arc<str>,
+    /// Its plan.
+    pub(in crate::runtime) plan: WorkerRef,
+    /// How long its `after_stop` hooks may take when nobody waits for them; `None`: as long as they want.
+    pub(in crate::runtime) shutdown: Option<Duration>,
+    /// Its output; `None`: not captured.
+    pub(in crate::runtime) stream: Option<Stream>,
+    first: Arc<Program>,
+    again: Option<Arc<Program>>,
+}
+
+impl Child {
+    pub(in crate::runtime) fn new(
+        path: Arc<str>,
+        plan: WorkerRef,
+        shutdown: Option<Duration>,
+        stream: Option<Stream>,
+    ) -> Child {
+        let first = commands::program(&path, &plan, &plan.command);
+        let again = plan.command_on_restart.as_ref().map(|command| commands::program(&path, &plan, command));
+        Child { path, plan, shutdown, stream, first, again }
+    }
+}
+
+/// One generation of one child.
+pub(in crate::runtime) struct Seat {
+    house: Arc<House>,
+    /// Whose.
+    pub(in crate::runtime) child: Arc<Child>,
+    /// Which.
+    pub(in crate::runtime) generation: Gen,
+    first: bool,
+    incident: AtomicU64,
+    log: Mutex<Log>,
+}
+
+/// What has happened, and what is next.
+struct Log {
+    actor: Option<ActorRef<Look>>,
+    step: Step,
+    aim: Aim,
+    main: Main,
+    helper: Helper,
+    helpers: u32,
+    left: Left,
+    proof: Proof,
+    mark: Mark,
+    newline: Option<pipe::Receiver>,
+    not_ready: Option<String>,
+    outcome: Option<Outcome>,
+    #[cfg(test)]
+    panic_next: bool,
+}
+
+/// See the picture in [`super`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Opening,
+    Before(usize),
+    Launching,
+    Proving,
+    Greeting(usize),
+    Serving,
+    Commanding,
+    Signalled,
+    Clearing,
+    After(usize),
+    Sweeping,
+    Closing,
+    Over,
+}
+
+/// What the kernel wants of it; grows only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Aim {
+    Run,
+    Stop,
+    Kill,
+}
+
+/// The main process.
+#[derive(Debug)]
+enum Main {
+    NotYet,
+    Launched,
+    Refused(SpawnError),
+    Running { pid: i32 },
+    Exited(ExitStatus),
+    Emptied(ExitStatus),
+}
+
+/// The hook or stop command of the current step.
+#[derive(Debug)]
+enum Helper {
+    Idle,
+    Running(u32),
+    Over(Result<ExitStatus, SpawnError>),
+}
+
+/// What hooks may have left behind where no main process vouches for emptiness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Unknown,
+    BeingKilled,
+    Nothing,
+}
+
+/// The readiness condition.
+#[derive(Debug)]
+enum Proof {
+    Wanted,
+    Sought(Option<AbortHandle>),
+    Holds,
+}
+
+/// How it ended: the last thing said of it.
+#[derive(Clone, Debug)]
+pub(super) enum Outcome {
+    Failed(String),
+    Ended(Exit),
+}
+
+impl Seat {
+    /// A generation that is to be started.
+    pub(in crate::runtime) fn new(
+        house: Arc<House>,
+        child: Arc<Child>,
+        generation: Gen,
+        first: bool,
+        incident: u64,
+    ) -> Arc<Seat> {
+        let log = Log {
+            actor: None,
+            step: Step::Opening,
+            aim: Aim::Run,
+            main: Main::NotYet,
+            helper: Helper::Idle,
+            helpers: 0,
+            left: Left::Unknown,
+            proof: Proof::Wanted,
+            mark: Mark::NOTHING,
+            newline: None,
+            not_ready: None,
+            outcome: None,
+            #[cfg(test)]
+            panic_next: false,
+        };
+        let incident = AtomicU64::new(incident);
+        Arc::new(Seat { house, child, generation, first, incident, log: Mutex::new(log) })
+    }
+
+    /// A generation that an earlier daemon started and the keeper still knows. `ready`: it was.
+    pub(in crate::runtime) fn adopted(
+        house: Arc<House>,
+        child: Arc<Child>,
+        generation: Gen,
+        ready: bool,
+    ) -> Arc<Seat> {
+        let seat = Seat::new(house, child, generation, false, 0);
+        {
+            let mut log = seat.lock();
+            log.step = if ready { Step::Serving } else { Step::Launching };
+            log.main = Main::Launched;
+        }
+        if seat.wants_notify() {
+            seat.listen();
+        }
+        let (path, kill) = (&seat.child.path, seat.child.plan.stop.kill);
+        seat.house.os.adopt(path, generation.0, kill, seat.main_sink());
+        seat
+    }
+
+    /// From now on this actor is told to look.
+    pub(in crate::runtime) fn taken_by(&self, actor: ActorRef<Look>) {
+        self.lock().actor = Some(actor);
+    }
+
+    /// It is to stop: stop command, then signal.
+    pub(in crate::runtime) fn ask(&self) {
+        self.record(|log| log.aim = log.aim.max(Aim::Stop));
+    }
+
+    /// Everything of it is to be killed.
+    pub(in crate::runtime) fn kill(&self) {
+        self.record(|log| log.aim = Aim::Kill);
+        self.house.os.kill(&self.child.path, self.generation.0);
+    }
+
+    /// The chain of cause and effect that this start belongs to.
+    pub(in crate::runtime) fn set_incident(&self, incident: u64) {
+        self.incident.store(incident, Ordering::Relaxed);
+    }
+
+    /// The main process, while one runs.
+    pub(in crate::runtime) fn pid(&self) -> Option<i32> {
+        match self.lock().main {
+            Main::Running { pid } => Some(pid),
+            _ => None,
+        }
+    }
+
+    /// Why the last attempt to prove its readiness did not succeed.
+    pub(in crate::runtime) fn not_ready(&self) -> Option<String> {
+        self.lock().not_ready.clone()
+    }
+
+    /// Everything has been said of it.
+    pub(super) fn is_over(&self) -> bool {
+        self.lock().step == Step::Over
+    }
+
+    /// Does what is due now.
+    pub(super) async fn advance(self: &Arc<Seat>) {
+        loop {
+            let step = self.lock().step;
+            #[cfg(test)]
+            if std::mem::take(&mut self.lock().panic_next) {
+                panic!("a fault in a worker");
+            }
+            let next = match step {
+                Step::Opening => Some(self.open().await),
+                Step::Before(n) => self.before(n),
+                Step::Launching => self.launching(),
+                Step::Proving | Step::Greeting(_) | Step::Serving | Step::Commanding | Step::Signalled => {
+                    self.living(step)
+                }
+                Step::Clearing => self.clearing(),
+                Step::After(n) => self.after(n),
+                Step::Sweeping => self.sweep().then_some(Step::Closing),
+                Step::Closing => Some(self.close().await),
+                Step::Over => None,
+            };
+            match next {
+                Some(next) => self.lock().step = next,
+                None => return,
+            }
+        }
+    }
+
+    /// What was written so far was the last generation's, and so were the files there.
+    async fn open(&self) -> Step {
+        if let Some(stream) = &self.child.stream {
+            stream.begin(self.generation.0, self.incident.load(Ordering::Relaxed)).await;
+        }
+        if let Some(Probe::File { path, .. }) = &self.child.plan.ready {
+            let mark = Mark::of(path).await;
+            self.lock().mark = mark;
+        }
+        Step::Before(0)
+    }
+
+    fn before(self: &Arc<Seat>, n: usize) -> Option<Step> {
+        let (aim, helper) = self.aim_and_helper();
+        if aim != Aim::Run {
+            return Some(self.ends(Outcome::Ended(Exit::Code(0))));
+        }
+        let hook = self.child.plan.before_start.get(n);
+        match (helper, hook) {
+            (Helper::Idle, None) => {
+                self.launch_main();
+                Some(Step::Launching)
+            }
+            (Helper::Idle, Some(command)) => self.help(command, Vec::new()),
+            (Helper::Running(_), _) => None,
+            (Helper::Over(end), hook) => match verdict("before_start", hook, end) {
+                Ok(()) => Some(Step::Before(n + 1)),
+                Err(why) => Some(self.ends(Outcome::Failed(why))),
+            },
+        }
+    }
+
+    fn launching(&self) -> Option<Step> {
+        let refused = match &self.lock().main {
+            Main::NotYet | Main::Launched => return None,
+            Main::Refused(error) => Some(error.to_string()),
+            Main::Running { .. } | Main::Exited(_) | Main::Emptied(_) => None,
+        };
+        match refused {
+            Some(why) => Some(self.ends(Outcome::Failed(why))),
+            None => {
+                self.say(Said::Started);
+                Some(Step::Proving)
+            }
+        }
+    }
+
+    /// The main process has been executed and has not ended, as far as the current step knows.
+    fn living(self: &Arc<Seat>, step: Step) -> Option<Step> {
+        if let Some(status) = self.ended() {
+            return Some(self.ends(Outcome::Ended(commands::exit(status))));
+        }
+        if self.lock().aim > Aim::Run && !matches!(step, Step::Commanding | Step::Signalled) {
+            return Some(self.stop());
+        }
+        match step {
+            Step::Proving => self.prove(),
+            Step::Greeting(n) => self.greet(n),
+            Step::Commanding => {
+                let aim = self.lock().aim;
+                match self.take_helper() {
+                    Helper::Running(_) if aim < Aim::Kill => None,
+                    _ => Some(self.signal()),
+                }
+            }
+            _ => None,
+        }
+    }
+
+    fn prove(self: &Arc<Seat>) -> Option<Step> {
+        let plan = &self.child.plan;
+        let Some(probe) = plan.ready.as_ref().filter(|_| !plan.oneshot) else {
+            return Some(if plan.oneshot { Step::Serving } else { Step::Greeting(0) });
+        };
+        let mut log = self.lock();
+        match log.proof {
+            Proof::Holds => Some(Step::Greeting(0)),
+            Proof::Sought(_) => None,
+            Proof::Wanted => {
+                let (mark, newline) = (log.mark, log.newline.take());
+                log.proof = Proof::Sought(super::probing::seek(self, probe, mark, newline));
+                None
+            }
+        }
+    }
+
+    fn greet(self: &Arc<Seat>, n: usize) -> Option<Step> {
+        let plan = &self.child.plan;
+        let hook = plan.after_ready.get(n);
+        match (self.take_helper(), hook) {
+            (Helper::Idle, None) => {
+                if plan.ready.is_some() || !plan.after_ready.is_empty() {
+                    self.say(Said::Ready);
+                }
+                Some(Step::Serving)
+            }
+            (Helper::Idle, Some(command)) => self.help(command, self.main_pid()),
+            (Helper::Running(_), _) => None,
+            (Helper::Over(end), hook) => match verdict("after_ready", hook, end) {
+                Ok(()) => Some(Step::Greeting(n + 1)),
+                Err(why) => {
+                    // The start has failed: no time to stop is due to what was never ready.
+                    self.house.os.kill(&self.child.path, self.generation.0);
+                    Some(self.ends(Outcome::Failed(why)))
+                }
+            },
+        }
+    }
+
+    fn stop(self: &Arc<Seat>) -> Step {
+        self.seek_no_more();
+        let aim = self.lock().aim;
+        match &self.child.plan.stop.command {
+            Some(command) if aim == Aim::Stop => {
+                self.lock().helper = Helper::Idle;
+                self.help(command, self.main_pid());
+                Step::Commanding
+            }
+            _ => self.signal(),
+        }
+    }
+
+    fn signal(&self) -> Step {
+        let stop = &self.child.plan.stop;
+        let scope = match stop.kill {
+            KillMode::Group => Scope::All,
+            KillMode::Mixed | KillMode::Process => Scope::Main,
+        };
+        if self.lock().aim == Aim::Stop {
+            let (path, generation) = (&self.child.path, self.generation.0);
+            self.house.os.signal(path, generation, Role::Main, stop.signal, scope);
+        }
+        Step::Signalled
+    }
+
+    /// The outcome is settled, what is left of it must go.
+    fn ends(&self, outcome: Outcome) -> Step {
+        self.seek_no_more();
+        self.lock().outcome.get_or_insert(outcome);
+        Step::Clearing
+    }
+
+    fn clearing(self: &Arc<Seat>) -> Option<Step> {
+        let gone = match self.lock().main {
+            Main::Emptied(_) => true,
+            Main::Launched | Main::Running { .. } | Main::Exited(_) => return None,
+            Main::NotYet | Main::Refused(_) => self.child.plan.before_start.is_empty(),
+        };
+        if !gone && !self.sweep() {
+            return None;
+        }
+        let mut log = self.lock();
+        log.helper = Helper::Idle;
+        log.left = Left::Unknown;
+        let hooks = !self.child.plan.after_stop.is_empty();
+        if let (Aim::Run, true, Some(time)) = (log.aim, hooks, self.child.shutdown) {
+            let seat = Arc::downgrade(self);
+            tokio::spawn(async move {
+                tokio::time::sleep(time).await;
+                if let Some(seat) = seat.upgrade() {
+                    seat.record(|log| log.aim = Aim::Kill);
+                }
+            });
+        }
+        Some(if hooks { Step::After(0) } else { Step::Closing })
+    }
+
+    fn after(self: &Arc<Seat>, n: usize) -> Option<Step> {
+        let hook = self.child.plan.after_stop.get(n);
+        let (aim, helper) = self.aim_and_helper();
+        match (helper, hook) {
+            (_, None) => Some(Step::Sweeping),
+            (Helper::Running(_), Some(command)) if aim == Aim::Kill => {
+                self.say(Said::Note("hook_failed", format!("after_stop {}: killed, it took too long", command[0])));
+                Some(Step::Sweeping)
+            }
+            (Helper::Running(_), _) => None,
+            (Helper::Idle, Some(command)) => {
+                let additions = match &self.lock().outcome {
+                    Some(end) => commands::result(&self.child.plan, end, aim > Aim::Run, aim == Aim::Kill),
+                    None => Vec::new(),
+                };
+                self.help(command, additions)
+            }
+            (Helper::Over(end), hook) => {
+                if let Err(why) = verdict("after_stop", hook, end) {
+                    self.say(Said::Note("hook_failed", why));
+                }
+                Some(Step::After(n + 1))
+            }
+        }
+    }
+
+    /// Kills what hooks left behind; whether nothing is left.
+    fn sweep(self: &Arc<Seat>) -> bool {
+        let mut log = self.lock();
+        match log.left {
+            Left::Nothing => return true,
+            Left::BeingKilled => return false,
+            Left::Unknown => log.left = Left::BeingKilled,
+        }
+        drop(log);
+        let seat = self.clone();
+        let done = Box::new(move || seat.record(|log| log.left = Left::Nothing));
+        self.house.os.clear(&self.child.path, self.generation.0, done);
+        false
+    }
+
+    async fn close(&self) -> Step {
+        if let Some(stream) = &self.child.stream {
+            stream.end().await;
+        }
+        if let (true, Some(server)) = (self.wants_notify(), &self.house.notify) {
+            server.mute(&self.child.path);
+        }
+        let outcome = self.lock().outcome.take();
+        self.say(match outcome {
+            Some(Outcome::Failed(why)) => Said::Failed(why),
+            Some(Outcome::Ended(exit)) => Said::Ended(exit),
+            None => Said::Ended(Exit::Unknown),
+        });
+        Step::Over
+    }
+
+    fn launch_main(self: &Arc<Seat>) {
+        let plan = &self.child.plan;
+        let mut additions = self.own_names();
+        let mut descriptors = Vec::new();
+        match (&plan.ready, &self.house.notify) {
+            (Some(Probe::Notify), Some(server)) => {
+                self.listen();
+                additions.push(("NOTIFY_SOCKET", server.address().to_string_lossy().into_owned()));
+            }
+            (Some(Probe::Fd(number)), _) => match self.newline_pipe() {
+                Ok(writer) => descriptors.push((*number, Arc::new(writer))),
+                Err(source) => {
+                    let step = format!("pipe for descriptor {number}");
+                    self.lock().main = Main::Refused(SpawnError::Step { step, source });
+                    return;
+                }
+            },
+            _ => {}
+        }
+        let again = self.child.again.as_ref().filter(|_| !self.first);
+        self.lock().main = Main::Launched;
+        self.house.os.launch(Launch {
+            program: again.unwrap_or(&self.child.first).clone(),
+            generation: self.generation.0,
+            role: Role::Main,
+            additions,
+            output: self.child.stream.as_ref().and_then(Stream::writer),
+            descriptors,
+            kill: plan.stop.kill,
+            sink: self.main_sink(),
+        });
+    }
+
+    /// A pipe whose end for the child is open for both directions, so that the child is never killed by SIGPIPE when
+    /// nobody reads.
+    fn newline_pipe(&self) -> std::io::Result<OwnedFd> {
+        let (writer, reader) = pipe::pipe()?;
+        let writer = writer.into_blocking_fd()?;
+        let both = OpenOptions::new().read(true).write(true).open(format!("/proc/self/fd/{}", writer.as_raw_fd()))?;
+        self.lock().newline = Some(reader);
+        Ok(both.into())
+    }
+
+    fn main_sink(self: &Arc<Seat>) -> Box<dyn FnMut(ProcessEvent) + Send> {
+        let seat = self.clone();
+        Box::new(move |event| {
+            seat.record(|log| {
+                let before = std::mem::replace(&mut log.main, Main::NotYet);
+                log.main = match (event, before) {
+                    (ProcessEvent::Started { pid }, _) => Main::Running { pid },
+                    (ProcessEvent::Failed(error), _) => Main::Refused(error),
+                    (ProcessEvent::Exited(status), _) => Main::Exited(status),
+                    (ProcessEvent::Emptied, Main::Exited(status)) => Main::Emptied(status),
+                    (ProcessEvent::Emptied, _) => Main::Emptied(ExitStatus::Unknown),
+                };
+            });
+        })
+    }
+
+    /// Runs a helper; its end is found in the log. Never a next step: it has to be waited for.
+    fn help(self: &Arc<Seat>, command: &[String], mut additions: Additions) -> Option<Step> {
+        let number = {
+            let mut log = self.lock();
+            log.helpers += 1;
+            log.helper = Helper::Running(log.helpers);
+            log.helpers
+        };
+        additions.extend(self.own_names());
+        let seat = self.clone();
+        self.launch_helper(number, command, additions, move |event| {
+            seat.record(|log| {
+                if !matches!(log.helper, Helper::Running(current) if current == number) {
+                    return;
+                }
+                match event {
+                    ProcessEvent::Failed(error) => log.helper = Helper::Over(Err(error)),
+                    ProcessEvent::Exited(status) => log.helper = Helper::Over(Ok(status)),
+                    ProcessEvent::Started { .. } | ProcessEvent::Emptied => {}
+                }
+            });
+        });
+        None
+    }
+
+    /// Runs `command` as helper `number` of this generation.
+    pub(super) fn launch_helper(
+        &self,
+        number: u32,
+        command: &[String],
+        additions: Additions,
+        sink: impl FnMut(ProcessEvent) + Send + 'static,
+    ) {
+        self.house.os.launch(Launch {
+            program: commands::helper(&self.child.path, &self.child.plan, command),
+            generation: self.generation.0,
+            role: Role::Helper(number),
+            additions,
+            output: self.child.stream.as_ref().and_then(Stream::writer),
+            descriptors: Vec::new(),
+            kill: self.child.plan.stop.kill,
+            sink: Box::new(sink),
+        });
+    }
+
+    /// A number for a helper that is not one of the steps.
+    pub(super) fn next_helper(&self) -> u32 {
+        let mut log = self.lock();
+        log.helpers += 1;
+        log.helpers
+    }
+
+    /// Kills one helper.
+    pub(super) fn kill_helper(&self, number: u32) {
+        const SIGKILL: i32 = nix::libc::SIGKILL;
+        let (path, generation) = (&self.child.path, self.generation.0);
+        self.house.os.signal(path, generation, Role::Helper(number), SIGKILL, Scope::Main);
+    }
+
+    /// The condition holds.
+    pub(super) fn holds(&self) {
+        self.record(|log| log.proof = Proof::Holds);
+    }
+
+    /// The condition does not hold yet.
+    pub(super) fn holds_not(&self, why: &str) {
+        self.lock().not_ready = Some(why.to_owned());
+    }
+
+    fn wants_notify(&self) -> bool {
+        self.child.plan.ready == Some(Probe::Notify)
+    }
+
+    fn listen(self: &Arc<Seat>) {
+        let Some(server) = &self.house.notify else { return };
+        let seat = self.clone();
+        server.listen(&self.child.path, self.generation.0, move |notice| match notice {
+            Notice::Ready => seat.holds(),
+            Notice::Status(text) => seat.say(Said::Status(text)),
+            Notice::Reloading | Notice::Stopping | Notice::MainPid(_) => {}
+        });
+    }
+
+    fn seek_no_more(&self) {
+        if let Proof::Sought(Some(task)) = &self.lock().proof {
+            task.abort();
+        }
+    }
+
+    fn own_names(&self) -> Additions {
+        vec![
+            ("WOODWARD_PATH", self.child.path.to_string()),
+            ("WOODWARD_GENERATION", self.generation.0.to_string()),
+        ]
+    }
+
+    fn main_pid(&self) -> Additions {
+        self.pid().map(|pid| ("MAINPID", pid.to_string())).into_iter().collect()
+    }
+
+    fn ended(&self) -> Option<ExitStatus> {
+        match self.lock().main {
+            Main::Exited(status) | Main::Emptied(status) => Some(status),
+            _ => None,
+        }
+    }
+
+    fn aim_and_helper(&self) -> (Aim, Helper) {
+        let aim = self.lock().aim;
+        (aim, self.take_helper())
+    }
+
+    /// The helper; what is over is taken note of once.
+    fn take_helper(&self) -> Helper {
+        let mut log = self.lock();
+        match log.helper {
+            Helper::Idle => Helper::Idle,
+            Helper::Running(number) => Helper::Running(number),
+            Helper::Over(_) => std::mem::replace(&mut log.helper, Helper::Idle),
+        }
+    }
+
+    fn say(&self, said: Said) {
+        self.house.kernel.post(Input::Said { generation: self.generation, said });
+    }
+
+    fn record(&self, change: impl FnOnce(&mut Log)) {
+        let mut log = self.lock();
+        change(&mut log);
+        if let Some(actor) = &log.actor {
+            // A failed send means a failed actor: the next one looks at everything anyway.
+            let _ = actor.cast(Look);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a hook succeeded; if not, one clause: `before_start mkfifo: exit 1`.
+fn verdict(
+    which: &str,
+    hook: Option<&Vec<String>>,
+    end: Result<ExitStatus, SpawnError>,
+) -> Result<(), String> {
+    let name = hook.and_then(|command| command.first()).map_or("", String::as_str);
+    match end {
+        Ok(ExitStatus::Code(0)) => Ok(()),
+        Ok(status) => Err(format!("{which} {name}: {}", crate::record::words::exit(commands::exit(status)))),
+        Err(error) => Err(format!("{which} {error}")),
+    }
+}
