@@ -1,19 +1,42 @@
 //! The runtime: the kernel actor that owns the engine, and one worker actor per running child.
+//!
+//! * [`kernel`]: takes what has happened, asks the engine, carries out what it decides; never waits for a child.
+//! * [`worker`]: one generation of one child: hooks, process, readiness, stop ladder, end.
+//! * [`readiness`]: the conditions themselves.
+//! * [`publish`]: the view that `status` shows, read without asking anybody.
+//! * [`table`]: what the engine's keys mean. [`inbox`]: the kernel's mailbox. [`rows`]: how a row is printed.
 
+mod inbox;
+mod kernel;
+mod publish;
 mod readiness;
+mod rows;
+mod table;
 pub mod view;
+mod worker;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+use tokio::sync::oneshot;
+use woodward_engine::effect::TreeEnd;
 use woodward_engine::{Reply, Time, Verb};
 
+use crate::os::notify::NotifyServer;
+use crate::os::{Os, clock};
 use crate::record::Record;
 use crate::tree::Plan;
+use inbox::{Inbox, Input};
 use view::View;
 
 /// What the rest of the house sees of a running kernel. Cheap to clone.
 #[derive(Clone)]
-pub struct Handle {}
+pub struct Handle {
+    inbox: Inbox,
+    view: Arc<ArcSwap<View>>,
+    record: Record,
+    plans: Arc<ArcSwap<Vec<Arc<Plan>>>>,
+}
 
 /// Who asks, for the record.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -45,16 +68,36 @@ pub enum InstanceError {
     },
 }
 
+/// What a kernel needs besides the trees.
+pub struct Surroundings {
+    /// The keeper's client.
+    pub os: Os,
+    /// The sd_notify server; without it a service that shall notify is never ready.
+    pub notify: Option<NotifyServer>,
+    /// Where facts and lines go.
+    pub record: Record,
+}
+
+/// How it all ended: each tree with its end, in that order.
+pub type Ends = Vec<(String, TreeEnd)>;
+
+/// Starts a kernel that runs these plans. The second value resolves when all trees have ended and nothing of them
+/// runs; it fails when the kernel itself does. Must be called inside a tokio runtime.
+pub async fn start(surroundings: Surroundings, plans: Vec<Plan>) -> (Handle, oneshot::Receiver<Ends>) {
+    kernel::start(surroundings, plans).await
+}
+
 impl Handle {
     /// The published view; never waits.
     pub fn view(&self) -> Arc<View> {
-        todo!()
+        self.view.load_full()
     }
 
     /// Asks the engine and waits for its one answer. The view of the reply is published before this returns.
     pub async fn request(&self, path: &str, verb: Verb, who: Who) -> Result<Reply, Closed> {
-        let _ = (path, verb, who);
-        todo!()
+        let (answer, answered) = oneshot::channel();
+        self.inbox.post(Input::Request { path: path.into(), verb, who, answer });
+        answered.await.map_err(|_| Closed)
     }
 
     /// Makes an instance of the template of the `simple_one_for_one` supervisor `path` with these `${arg.…}` (name,
@@ -65,28 +108,33 @@ impl Handle {
         args: &[(String, String)],
         who: Who,
     ) -> Result<Reply, InstanceError> {
-        let _ = (path, args, who);
-        todo!()
+        let (answer, answered) = oneshot::channel();
+        self.inbox.post(Input::Instance { path: path.into(), args: args.to_vec(), who, answer });
+        answered.await.map_err(|_| Closed)?
     }
 
     /// The engine's clock, for times in a [`Verb`].
     pub fn now(&self) -> Time {
-        todo!()
+        clock::now()
     }
 
     /// Ordered stop of everything, then the daemon ends.
     pub fn shut_down(&self, who: Who) {
-        let _ = who;
-        todo!()
+        self.inbox.post(Input::ShutDown { who });
+    }
+
+    /// No more patience: everything that runs is killed, and whatever is asked to stop from now on.
+    pub fn kill_all(&self) {
+        self.inbox.post(Input::KillAll);
     }
 
     /// Facts and lines.
     pub fn record(&self) -> &Record {
-        todo!()
+        &self.record
     }
 
     /// The plans that run.
     pub fn plans(&self) -> Vec<Arc<Plan>> {
-        todo!()
+        self.plans.load().to_vec()
     }
 }

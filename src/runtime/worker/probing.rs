@@ -72,10 +72,8 @@ async fn exec(seat: &Arc<Seat>, command: &[String]) -> Result<(), NotReady> {
             let _ = tell.send(outcome);
         }
     });
-    let running = Running { seat, number };
-    let outcome = told.await;
-    std::mem::forget(running);
-    match outcome {
+    let _running = Running { seat, number };
+    match told.await {
         Ok(Ok(Exit::Code(0))) => Ok(()),
         Ok(Ok(exit)) => Err(NotReady(format!("{name}: {}", words::exit(exit)))),
         Ok(Err(error)) => Err(NotReady(error)),
@@ -83,7 +81,7 @@ async fn exec(seat: &Arc<Seat>, command: &[String]) -> Result<(), NotReady> {
     }
 }
 
-/// A probe command that has not ended.
+/// A probe command; killed if nobody waits for its end any more, which is nothing to one that has ended.
 struct Running<'a> {
     seat: &'a Arc<Seat>,
     number: u32,

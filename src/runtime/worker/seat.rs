@@ -163,7 +163,6 @@ impl Seat {
         child: Arc<Child>,
         generation: Gen,
         first: bool,
-        incident: u64,
     ) -> Arc<Seat> {
         let log = Log {
             actor: None,
@@ -181,7 +180,7 @@ impl Seat {
             #[cfg(test)]
             panic_next: false,
         };
-        let incident = AtomicU64::new(incident);
+        let incident = AtomicU64::new(0);
         Arc::new(Seat { house, child, generation, first, incident, log: Mutex::new(log) })
     }
 
@@ -192,7 +191,7 @@ impl Seat {
         generation: Gen,
         ready: bool,
     ) -> Arc<Seat> {
-        let seat = Seat::new(house, child, generation, false, 0);
+        let seat = Seat::new(house, child, generation, false);
         {
             let mut log = seat.lock();
             log.step = if ready { Step::Serving } else { Step::Launching };
@@ -220,6 +219,12 @@ impl Seat {
     pub(in crate::runtime) fn kill(&self) {
         self.record(|log| log.aim = Aim::Kill);
         self.house.os.kill(&self.child.path, self.generation.0);
+    }
+
+    /// No worker can be found for it: everything of it is killed; `done` is called when nothing is left.
+    pub(in crate::runtime) fn give_up(&self, done: impl FnOnce() + Send + 'static) {
+        self.kill();
+        self.house.os.clear(&self.child.path, self.generation.0, Box::new(done));
     }
 
     /// The chain of cause and effect that this start belongs to.
@@ -446,7 +451,10 @@ impl Seat {
         match (helper, hook) {
             (_, None) => Some(Step::Sweeping),
             (Helper::Running(_), Some(command)) if aim == Aim::Kill => {
-                self.say(Said::Note("hook_failed", format!("after_stop {}: killed, it took too long", command[0])));
+                self.say(Said::Note(
+                    "hook_failed",
+                    format!("after_stop {}: killed, it took too long", command[0]),
+                ));
                 Some(Step::Sweeping)
             }
             (Helper::Running(_), _) => None,
@@ -535,7 +543,10 @@ impl Seat {
     fn newline_pipe(&self) -> std::io::Result<OwnedFd> {
         let (writer, reader) = pipe::pipe()?;
         let writer = writer.into_blocking_fd()?;
-        let both = OpenOptions::new().read(true).write(true).open(format!("/proc/self/fd/{}", writer.as_raw_fd()))?;
+        let both = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(format!("/proc/self/fd/{}", writer.as_raw_fd()))?;
         self.lock().newline = Some(reader);
         Ok(both.into())
     }
@@ -610,9 +621,8 @@ impl Seat {
 
     /// Kills one helper.
     pub(super) fn kill_helper(&self, number: u32) {
-        const SIGKILL: i32 = nix::libc::SIGKILL;
         let (path, generation) = (&self.child.path, self.generation.0);
-        self.house.os.signal(path, generation, Role::Helper(number), SIGKILL, Scope::Main);
+        self.house.os.signal(path, generation, Role::Helper(number), libc::SIGKILL, Scope::Main);
     }
 
     /// The condition holds.

@@ -1,0 +1,583 @@
+//! The kernel: one actor that owns the engine.
+//!
+//! A *turn* empties the mailbox: every input is handed to the engine and what that decides is carried out, effect by
+//! effect, before the next input is looked at. Then, all of this moment having been heard, deadlines that are due act
+//! (`Tick`); the view is published; requests are answered; the one timer is set. Nothing in a turn waits for a child:
+//! outcomes come back as inputs. A turn that has carried out [`SLICE`] effects ends early and calls for the next one,
+//! so that other tasks breathe while a big pool stops.
+//!
+//! Who held or stopped what, why a start failed, which process it is: what the engine does not need to decide is kept
+//! beside it, by path or generation, and joined when a fact is recorded or a row printed.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use ractor::{Actor, ActorProcessingErr, ActorRef, ActorRuntime, SupervisionEvent};
+use tokio::sync::{oneshot, watch};
+use woodward_engine::effect::TreeEnd;
+use woodward_engine::{
+    Effect, Engine, Event, Exit, Fact, FailedStart, Gen, Incident, Key, PathId, Reply, ReqId, Time, Verb,
+    What,
+};
+
+use super::inbox::{Inbox, Input, InstanceAnswer, Turn};
+use super::publish::Publisher;
+use super::rows::{Running, Sayings};
+use super::table::Table;
+use super::view::View;
+use super::worker::{Child, House, Look, Said, Seat, Worker};
+use super::{Ends, Handle, InstanceError, Surroundings, Who};
+use crate::os::clock;
+use crate::record::Record;
+use crate::record::fact::{Extras, FactLine, Scene};
+use crate::record::words::rfc3339;
+use crate::tree::{Plan, WorkerPlan};
+
+/// Effects carried out in one turn.
+const SLICE: usize = 512;
+/// A worker whose actor panics more often than this for one generation is given up, and the generation killed.
+const PANICS: u32 = 3;
+
+/// Starts a kernel; see [`super::start`].
+pub(super) async fn start(surroundings: Surroundings, plans: Vec<Plan>) -> (Handle, oneshot::Receiver<Ends>) {
+    let plans: Vec<Arc<Plan>> = plans.into_iter().map(Arc::new).collect();
+    let handle = Handle {
+        inbox: Inbox::default(),
+        view: Arc::new(ArcSwap::from_pointee(View::default())),
+        record: surroundings.record.clone(),
+        plans: Arc::new(ArcSwap::from_pointee(plans.clone())),
+    };
+    let (end, ended) = oneshot::channel();
+    let setup = Setup { handle: handle.clone(), surroundings, plans, end };
+    let kernel = Actor::spawn(None, KernelActor, setup).await;
+    debug_assert!(kernel.is_ok(), "a kernel has no name that could be taken and starts without fail");
+    (handle, ended)
+}
+
+/// The actor; everything is in [`Kernel`].
+struct KernelActor;
+
+struct Setup {
+    handle: Handle,
+    surroundings: Surroundings,
+    plans: Vec<Arc<Plan>>,
+    end: oneshot::Sender<Ends>,
+}
+
+impl Actor for KernelActor {
+    type Msg = Turn;
+    type State = Kernel;
+    type Arguments = Setup;
+
+    async fn pre_start(&self, me: ActorRef<Turn>, setup: Setup) -> Result<Kernel, ActorProcessingErr> {
+        Ok(Kernel::new(me, setup))
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Turn>,
+        _: Turn,
+        kernel: &mut Kernel,
+    ) -> Result<(), ActorProcessingErr> {
+        kernel.turn();
+        Ok(())
+    }
+
+    /// A worker's end is what the worker says; this is the safety net for a panic in its actor. The event overtakes
+    /// messages, so it queues behind what the worker had still to say.
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<Turn>,
+        event: SupervisionEvent,
+        kernel: &mut Kernel,
+    ) -> Result<(), ActorProcessingErr> {
+        if let SupervisionEvent::ActorFailed(worker, why) = event {
+            kernel.inbox.post(Input::WorkerFailed { actor: worker.get_id(), why: why.to_string() });
+        }
+        Ok(())
+    }
+
+    async fn post_stop(&self, _: ActorRef<Turn>, kernel: &mut Kernel) -> Result<(), ActorProcessingErr> {
+        kernel.inbox.close();
+        Ok(())
+    }
+}
+
+struct Kernel {
+    me: ActorRef<Turn>,
+    engine: Engine,
+    inbox: Inbox,
+    inputs: VecDeque<Input>,
+    effects: VecDeque<Effect>,
+    decided: Vec<Effect>,
+    house: Arc<House>,
+    record: Record,
+    table: Table,
+    children: HashMap<PathId, Arc<Child>>,
+    live: HashMap<Gen, Live>,
+    /// Generations whose last word has been heard; they are needed until its effects are carried out.
+    gone: Vec<Gen>,
+    requests: Requests,
+    sayings: Sayings,
+    publisher: Publisher,
+    alarm: Alarm,
+    trees: Trees,
+}
+
+/// A generation with a worker.
+struct Live {
+    seat: Arc<Seat>,
+    actor: ActorRef<Look>,
+    path: PathId,
+    incident: Incident,
+    error: Option<String>,
+    status: Option<String>,
+    panics: u32,
+}
+
+/// Requests that wait for the engine's answer, and answers that wait for the view.
+#[derive(Default)]
+struct Requests {
+    last: u64,
+    waiting: HashMap<ReqId, Answer>,
+    answered: Vec<(Answer, Reply)>,
+    /// Who asked for what is being carried out now.
+    asking: Option<Who>,
+}
+
+enum Answer {
+    Plain(oneshot::Sender<Reply>),
+    Instance(InstanceAnswer),
+}
+
+/// Trees that run, and how the others ended.
+struct Trees {
+    running: Vec<PathId>,
+    not_ready: Vec<PathId>,
+    ends: Ends,
+    stop: Stop,
+    end: Option<oneshot::Sender<Ends>>,
+}
+
+/// Whether the daemon is to end.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stop {
+    No,
+    Ordered,
+    Killing,
+}
+
+impl Kernel {
+    fn new(me: ActorRef<Turn>, setup: Setup) -> Kernel {
+        let Setup { handle, surroundings, plans, end } = setup;
+        let inbox = handle.inbox;
+        let Surroundings { os, notify, record } = surroundings;
+        inbox.open(me.clone());
+        let mut kernel = Kernel {
+            me,
+            engine: Engine::new(),
+            inputs: VecDeque::new(),
+            effects: VecDeque::new(),
+            decided: Vec::new(),
+            house: Arc::new(House { os, notify, kernel: inbox.clone() }),
+            record,
+            table: Table::default(),
+            children: HashMap::new(),
+            live: HashMap::new(),
+            gone: Vec::new(),
+            requests: Requests::default(),
+            sayings: Sayings::default(),
+            publisher: Publisher::new(handle.view, rfc3339(clock::wall())),
+            alarm: Alarm::start(inbox.clone()),
+            trees: Trees {
+                running: Vec::new(),
+                not_ready: Vec::new(),
+                ends: Vec::new(),
+                stop: Stop::No,
+                end: Some(end),
+            },
+            inbox,
+        };
+        for plan in plans {
+            let tree = kernel.table.add(plan);
+            kernel.ask(&tree.id.clone(), Verb::AddTree(Box::new(tree)));
+        }
+        kernel.inbox.call();
+        kernel
+    }
+
+    fn turn(&mut self) {
+        self.inputs.extend(self.inbox.take());
+        let mut left = SLICE;
+        loop {
+            self.carry_out(&mut left);
+            if left == 0 {
+                self.inbox.call();
+                break;
+            }
+            match self.inputs.pop_front() {
+                Some(input) => self.hear(input),
+                None if self.engine.next_deadline().is_some_and(|at| at <= clock::now()) => {
+                    self.tell(Event::Tick);
+                    self.carry_out(&mut left);
+                    if !self.effects.is_empty() {
+                        self.inbox.call();
+                    }
+                    break;
+                }
+                None => break,
+            }
+        }
+        self.publish();
+        for (answer, reply) in self.requests.answered.drain(..) {
+            // Whoever asked may have gone away.
+            match answer {
+                Answer::Plain(answer) => drop(answer.send(reply)),
+                Answer::Instance(answer) => drop(answer.send(Ok(reply))),
+            }
+        }
+        self.alarm.set(self.engine.next_deadline());
+        self.end_if_over();
+    }
+
+    fn hear(&mut self, input: Input) {
+        self.requests.asking = None;
+        match input {
+            Input::Request { path, verb, who, answer } => {
+                self.requests.asking = Some(who);
+                let id = self.requests.enter(Answer::Plain(answer));
+                self.tell(Event::Request { id, path, verb });
+            }
+            Input::Instance { path, args, who, answer } => self.instance(path, &args, who, answer),
+            Input::Said { generation, said } => self.hear_worker(generation, said),
+            Input::WorkerFailed { actor, why } => self.worker_failed(actor, &why),
+            Input::ShutDown { who } => {
+                self.requests.asking = Some(who);
+                self.trees.stop = self.trees.stop.max(Stop::Ordered);
+                for tree in self.trees.running.clone() {
+                    self.ask(&self.engine.path(tree), Verb::StopTree);
+                }
+            }
+            Input::KillAll => {
+                self.trees.stop = Stop::Killing;
+                self.live.values().for_each(|live| live.seat.kill());
+            }
+        }
+    }
+
+    fn hear_worker(&mut self, generation: Gen, said: Said) {
+        let Some(live) = self.live.get_mut(&generation) else { return };
+        match said {
+            Said::Started => self.tell(Event::Started { generation }),
+            Said::Ready => self.tell(Event::Ready { generation }),
+            Said::Failed(why) => {
+                live.error = Some(why);
+                self.gone.push(generation);
+                self.tell(Event::Failed { generation, why: FailedStart::Error });
+            }
+            Said::Ended(exit) => {
+                self.gone.push(generation);
+                self.tell(Event::Ended { generation, exit });
+            }
+            Said::Note(kind, text) => {
+                let (incident, path) = (live.incident.0, &live.seat.child.path);
+                self.record.fact(FactLine::note(clock::wall(), incident, path, generation.0, kind, text));
+            }
+            Said::Status(text) => {
+                live.status = Some(text);
+                self.publisher.touch(live.path);
+            }
+        }
+    }
+
+    fn worker_failed(&mut self, actor: ractor::ActorId, why: &str) {
+        let found = self.live.iter_mut().find(|(_, live)| live.actor.get_id() == actor);
+        let Some((&generation, live)) = found else { return };
+        live.panics += 1;
+        let (seat, given_up) = (live.seat.clone(), live.panics > PANICS);
+        let then = if given_up { "given up, the generation is killed" } else { "another one goes on" };
+        let (incident, path) = (live.incident.0, &seat.child.path);
+        let text = format!("its worker failed: {why}; {then}");
+        self.record.fact(FactLine::note(clock::wall(), incident, path, generation.0, "worker_failed", text));
+        if given_up {
+            let inbox = self.inbox.clone();
+            seat.give_up(move || inbox.post(Input::Said { generation, said: Said::Ended(Exit::Unknown) }));
+        } else if let Some(actor) = employ(&self.me, &seat)
+            && let Some(live) = self.live.get_mut(&generation)
+        {
+            live.actor = actor;
+        }
+    }
+
+    fn instance(&mut self, path: Box<str>, args: &[(String, String)], who: Who, answer: InstanceAnswer) {
+        let made = match self.table.template(&path) {
+            Some((key, template)) => instantiate(template, args).map(|plan| (key, plan)),
+            None => Err("it has no template".to_owned()),
+        };
+        match made {
+            Ok((template, plan)) => {
+                let key = self.table.add_instance(template, plan);
+                self.requests.asking = Some(who);
+                let id = self.requests.enter(Answer::Instance(answer));
+                self.tell(Event::Request { id, path, verb: Verb::StartInstance { key } });
+            }
+            Err(why) => {
+                // Whoever asked may have gone away.
+                let _ = answer.send(Err(InstanceError::Arguments { path: path.into(), why }));
+            }
+        }
+    }
+
+    /// A request of the kernel's own; nobody waits for the answer.
+    fn ask(&mut self, path: &str, verb: Verb) {
+        let id = self.requests.number();
+        self.tell(Event::Request { id, path: path.into(), verb });
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.engine.handle(clock::now(), event, &mut self.decided);
+        self.effects.extend(self.decided.drain(..));
+    }
+
+    fn carry_out(&mut self, left: &mut usize) {
+        while *left > 0 {
+            let Some(effect) = self.effects.pop_front() else {
+                for generation in self.gone.drain(..) {
+                    self.live.remove(&generation);
+                }
+                return;
+            };
+            *left -= 1;
+            self.interpret(effect);
+        }
+    }
+
+    fn interpret(&mut self, effect: Effect) {
+        match effect {
+            Effect::Start { generation, path, key, first } => self.start(generation, path, key, first),
+            Effect::Open { generation, path } => {
+                if !self.engine.path(path).contains('/') && !self.trees.running.contains(&path) {
+                    self.trees.running.push(path);
+                    self.trees.not_ready.push(path);
+                }
+                // The subtree's place is made with its first process: nothing can fail here, nothing is to be waited for.
+                self.tell(Event::Started { generation });
+            }
+            Effect::Close { .. } => {}
+            Effect::Ask { generation, .. } => match self.live.get(&generation) {
+                Some(live) if self.trees.stop == Stop::Killing => live.seat.kill(),
+                Some(live) => live.seat.ask(),
+                None => {}
+            },
+            Effect::Kill { generation } => {
+                if let Some(live) = self.live.get(&generation) {
+                    live.seat.kill();
+                }
+            }
+            Effect::Reply { id, reply } => {
+                if let Some(answer) = self.requests.waiting.remove(&id) {
+                    self.requests.answered.push((answer, reply));
+                }
+            }
+            Effect::Fact(fact) => self.take_down(&fact),
+            Effect::TreeEnded { path, how } => {
+                self.trees.running.retain(|tree| *tree != path);
+                self.trees.ends.push((self.engine.path(path), how));
+            }
+        }
+    }
+
+    fn start(&mut self, generation: Gen, path: PathId, key: Key, first: bool) {
+        let Some(child) = self.child(path, key) else {
+            // A key nobody knows can only come through the library's `start_child`.
+            self.tell(Event::Failed { generation, why: FailedStart::Error });
+            return;
+        };
+        let seat = Seat::new(self.house.clone(), child, generation, first);
+        let Some(actor) = employ(&self.me, &seat) else {
+            self.tell(Event::Failed { generation, why: FailedStart::Error });
+            return;
+        };
+        let incident = Incident::default();
+        let live = Live { seat, actor, path, incident, error: None, status: None, panics: 0 };
+        self.live.insert(generation, live);
+    }
+
+    /// What all generations of a child share; made at its first start.
+    fn child(&mut self, id: PathId, key: Key) -> Option<Arc<Child>> {
+        let entry = self.table.worker(key)?;
+        let path = self.engine.path(id);
+        if let Some(child) = self.children.get(&id)
+            && *child.path == *path
+        {
+            return Some(child.clone());
+        }
+        let stream = self.record.stream(&entry.plan, &path);
+        if let Err(error) = &stream {
+            let text = format!("its output is not captured: {error}");
+            self.record.fact(FactLine::note(clock::wall(), 0, &path, 0, "no_stream", text));
+        }
+        let child = Arc::new(Child::new(path.into(), entry.plan.clone(), entry.shutdown, stream.ok()));
+        self.children.insert(id, child.clone());
+        Some(child)
+    }
+
+    /// Records a fact, with all that is known here besides.
+    fn take_down(&mut self, fact: &Fact) {
+        let live = self.live.get_mut(&fact.generation);
+        let mut extras = Extras { who: self.requests.asking.as_ref(), ..Extras::default() };
+        let mut error = None;
+        let mut account = None;
+        if let Some(live) = live {
+            if fact.what == What::Starting {
+                live.incident = fact.incident;
+                live.seat.set_incident(fact.incident.0);
+            }
+            error = match fact.what {
+                What::StartFailed { why: FailedStart::TooLate } => live.seat.not_ready(),
+                What::StartFailed { .. } => live.error.clone(),
+                _ => None,
+            };
+            extras.pid = live.seat.pid();
+        }
+        let row = self.engine.row(fact.path);
+        if let Some(entry) = row.as_ref().and_then(|row| self.table.worker(row.key?)) {
+            extras.worker = Some(&entry.plan);
+            extras.settle = entry.settle;
+            extras.within = entry.within;
+            account = entry.limit;
+        }
+        extras.error = error.as_deref();
+        let engine = &self.engine;
+        let scene = Scene { at: clock::wall(), now: clock::now(), path: &|id| engine.path(id) };
+        let line = FactLine::of(fact, &scene, &extras);
+        if let (What::LimitExceeded { .. }, None, Some((above, _))) =
+            (fact.what, account, line.path.rsplit_once('/'))
+        {
+            account = self.table.supervisor_of(above);
+        }
+        self.sayings.note(fact, engine, account, extras.error, extras.who);
+        if fact.what == What::Ready && self.trees.not_ready.contains(&fact.path) {
+            self.trees.not_ready.retain(|tree| *tree != fact.path);
+            if self.trees.not_ready.is_empty() {
+                self.house.os.notify("READY=1");
+            }
+        }
+        self.record.fact(line);
+    }
+
+    fn publish(&mut self) {
+        let Kernel { engine, publisher, sayings, table, live, children, house, .. } = self;
+        let mut vanished = Vec::new();
+        publisher.publish(
+            engine,
+            |engine, row| {
+                let live = live.get(&row.generation);
+                let running = Running {
+                    pid: live.and_then(|live| live.seat.pid()),
+                    status: live.and_then(|live| live.status.clone()),
+                    dropped: children
+                        .get(&row.path)
+                        .and_then(|c| c.stream.as_ref())
+                        .map_or(0, |s| s.dropped()),
+                };
+                sayings.print(engine, row, table, running)
+            },
+            |id| vanished.push(id),
+        );
+        for id in vanished {
+            sayings.forget(id);
+            if let Some(child) = children.remove(&id) {
+                house.os.forget(&child.path);
+            }
+        }
+    }
+
+    /// The daemon ends with its trees; a tree that a person stopped may be started again, so it only counts when the
+    /// daemon is to stop anyway.
+    fn end_if_over(&mut self) {
+        let by_hand = |(_, how): &(String, TreeEnd)| *how == TreeEnd::Stopped;
+        let stays = self.trees.stop == Stop::No && self.trees.ends.last().is_none_or(by_hand);
+        if !self.trees.running.is_empty() || stays || !self.effects.is_empty() {
+            return;
+        }
+        if let Some(end) = self.trees.end.take() {
+            // The daemon may have gone already.
+            let _ = end.send(std::mem::take(&mut self.trees.ends));
+        }
+    }
+}
+
+impl Requests {
+    fn number(&mut self) -> ReqId {
+        self.last += 1;
+        ReqId(self.last)
+    }
+
+    fn enter(&mut self, answer: Answer) -> ReqId {
+        let id = self.number();
+        self.waiting.insert(id, answer);
+        id
+    }
+}
+
+fn instantiate(template: &WorkerPlan, args: &[(String, String)]) -> Result<WorkerPlan, String> {
+    let _ = args;
+    Err(format!("{}: not built yet", template.path))
+}
+
+/// Gives a seat an actor, linked flat under the kernel.
+fn employ(kernel: &ActorRef<Turn>, seat: &Arc<Seat>) -> Option<ActorRef<Look>> {
+    let spawned = ActorRuntime::spawn_linked_instant(None, Worker, seat.clone(), kernel.get_cell());
+    let (actor, _) = spawned.ok()?;
+    seat.taken_by(actor.clone());
+    Some(actor)
+}
+
+/// The one timer: calls for a turn when a deadline is due. A deadline that has moved further away is not set back, it
+/// only costs one turn with nothing to do.
+struct Alarm {
+    at: watch::Sender<Option<Time>>,
+}
+
+impl Alarm {
+    fn start(inbox: Inbox) -> Alarm {
+        let (at, mut set) = watch::channel(None::<Time>);
+        tokio::spawn(async move {
+            loop {
+                let next = *set.borrow_and_update();
+                let due = async {
+                    match next {
+                        Some(at) => tokio::time::sleep(at.since(clock::now())).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    changed = set.changed() => if changed.is_err() { return },
+                    () = due => {
+                        inbox.call();
+                        // The turn sets the next deadline.
+                        if set.changed().await.is_err() { return }
+                    }
+                }
+            }
+        });
+        Alarm { at }
+    }
+
+    fn set(&mut self, next: Option<Time>) {
+        let now = clock::now();
+        self.at.send_if_modified(|at| {
+            let rings_first = match (*at, next) {
+                (Some(at), Some(next)) => now < at && at <= next,
+                (None, None) => true,
+                _ => false,
+            };
+            if !rings_first {
+                *at = next;
+            }
+            !rings_first
+        });
+    }
+}

@@ -1,0 +1,87 @@
+//! From the engine's rows to the published view.
+//!
+//! Rows stand in chunks of 64 that are shared with the views published before: a change copies the pointers of its
+//! chunk and no other. Only a child that has come or gone lays out everything anew, and even then by pointer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use woodward_engine::{Engine, PathId, view};
+
+use super::view::{Row, View};
+
+/// Rows in a chunk.
+const CHUNK: usize = 64;
+
+/// Keeps the published view in step with the engine.
+pub(super) struct Publisher {
+    view: Arc<ArcSwap<View>>,
+    chunks: Vec<Arc<Vec<Arc<Row>>>>,
+    places: HashMap<PathId, usize>,
+    version: u64,
+    started: String,
+    changed: Vec<PathId>,
+}
+
+impl Publisher {
+    /// An empty view; `started` as in [`View`].
+    pub(super) fn new(view: Arc<ArcSwap<View>>, started: String) -> Publisher {
+        let (chunks, places, changed) = (Vec::new(), HashMap::new(), Vec::new());
+        Publisher { view, chunks, places, version: 0, started, changed }
+    }
+
+    /// Something of this row has changed that the engine does not know.
+    pub(super) fn touch(&mut self, path: PathId) {
+        self.changed.push(path);
+    }
+
+    /// Publishes what has changed since the last time. `print` makes a row; `gone` hears of paths that are no more.
+    pub(super) fn publish(
+        &mut self,
+        engine: &mut Engine,
+        print: impl Fn(&Engine, &view::Row) -> Row,
+        mut gone: impl FnMut(PathId),
+    ) {
+        engine.take_changed(&mut self.changed);
+        if self.changed.is_empty() {
+            return;
+        }
+        let mut changed = std::mem::take(&mut self.changed);
+        changed.sort_unstable();
+        changed.dedup();
+        let mut moved = false;
+        for id in changed.drain(..) {
+            match (engine.row(id), self.places.get(&id)) {
+                (Some(row), Some(&at)) => {
+                    Arc::make_mut(&mut self.chunks[at / CHUNK])[at % CHUNK] = Arc::new(print(engine, &row));
+                }
+                (Some(_), None) => moved = true,
+                (None, Some(_)) => {
+                    moved = true;
+                    gone(id);
+                }
+                (None, None) => gone(id),
+            }
+        }
+        self.changed = changed;
+        if moved {
+            self.lay_out(engine, print);
+        }
+        self.version += 1;
+        let (version, started, chunks) = (self.version, self.started.clone(), self.chunks.clone());
+        self.view.store(Arc::new(View { version, started, chunks }));
+    }
+
+    fn lay_out(&mut self, engine: &Engine, print: impl Fn(&Engine, &view::Row) -> Row) {
+        let rows = engine.rows();
+        let print = |row: &view::Row| match self.places.get(&row.path) {
+            Some(&at) => self.chunks[at / CHUNK][at % CHUNK].clone(),
+            None => Arc::new(print(engine, row)),
+        };
+        let chunks =
+            rows.chunks(CHUNK).map(|chunk| Arc::new(chunk.iter().map(print).collect::<Vec<_>>())).collect();
+        self.places = rows.iter().enumerate().map(|(at, row)| (row.path, at)).collect();
+        self.chunks = chunks;
+    }
+}

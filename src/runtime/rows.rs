@@ -1,0 +1,165 @@
+//! How a row of the view is printed, and the one clause that says why it is as it is.
+
+use std::collections::HashMap;
+
+use woodward_engine::view::{self, Hold};
+use woodward_engine::{Engine, Exit, Fact, FailedStart, PathId, Time, What};
+
+use super::Who;
+use super::table::{Account, Table};
+use super::view::{Held, Kind, Limit, Row, State};
+use crate::os::clock;
+use crate::record::fact::{probe, strategy};
+use crate::record::words::{exit, leaf, rfc3339, signal, span};
+
+/// What the kernel knows of a running generation and the engine does not.
+#[derive(Default)]
+pub(super) struct Running {
+    pub(super) pid: Option<i32>,
+    pub(super) status: Option<String>,
+    pub(super) dropped: u64,
+}
+
+/// What is said in a row besides what the engine says.
+#[derive(Default)]
+pub(super) struct Sayings {
+    /// The last change of a child, in one clause.
+    reasons: HashMap<PathId, String>,
+    /// Who holds or stopped it.
+    hands: HashMap<PathId, Who>,
+}
+
+impl Sayings {
+    /// Notes what a fact means for the row it is about. `error`: why a start failed. `who`: who asked for it.
+    pub(super) fn note(
+        &mut self,
+        fact: &Fact,
+        engine: &Engine,
+        account: Option<Account>,
+        error: Option<&str>,
+        who: Option<&Who>,
+    ) {
+        match fact.what {
+            What::Held { .. } | What::StoppedByHand => {
+                if let Some(who) = who {
+                    self.hands.insert(fact.path, who.clone());
+                }
+            }
+            What::Released | What::StartedByHand => {
+                self.hands.remove(&fact.path);
+            }
+            _ => {}
+        }
+        let by = |what: &str| who.map_or(format!("{what} by hand"), |who| format!("{what} by {}", who.by));
+        let reason = match fact.what {
+            What::Ended { exit: Exit::Signal(number), asked: false, .. } => {
+                format!("killed by {}", signal(number))
+            }
+            What::Ended { exit: end, asked: false, .. } => exit(end),
+            What::StartFailed { why: FailedStart::Ended(end) } => {
+                format!("{} before it was ready", exit(end))
+            }
+            What::StartFailed { why: FailedStart::TooLate } => match error {
+                Some(error) => format!("not ready in time: {error}"),
+                None => "not ready in time".to_owned(),
+            },
+            What::StartFailed { why: FailedStart::Error } => {
+                error.unwrap_or("could not be started").to_owned()
+            }
+            What::StartFailed { why: FailedStart::Child } => "a child of it could not be started".to_owned(),
+            What::DraggedAlong { with } => format!("restarted with {}", leaf(&engine.path(with))),
+            What::Stuck => "killed, but not gone".to_owned(),
+            What::Sick => "its health check failed".to_owned(),
+            What::StoppedByHand => by("stopped"),
+            What::StartedByHand => by("started"),
+            What::LimitExceeded { .. } => {
+                let Some(account) = account else { return };
+                let last = self.reasons.get(&fact.path).map_or("ended", String::as_str);
+                let period = span(std::time::Duration::from_secs(account.period.into()));
+                format!("{last}, {} times in {period}", account.intensity.saturating_add(1))
+            }
+            _ => return,
+        };
+        self.reasons.insert(fact.path, reason);
+    }
+
+    /// The path is no more.
+    pub(super) fn forget(&mut self, path: PathId) {
+        self.reasons.remove(&path);
+        self.hands.remove(&path);
+    }
+
+    /// The row as it is published.
+    pub(super) fn print(&self, engine: &Engine, row: &view::Row, table: &Table, running: Running) -> Row {
+        let path = engine.path(row.path);
+        let worker = row.key.and_then(|key| table.worker(key));
+        let account = match worker {
+            Some(worker) => worker.limit,
+            None => table.supervisor_of(&path),
+        };
+        let kind = match worker {
+            None => Kind::Supervisor,
+            Some(worker) if worker.plan.oneshot => Kind::Oneshot,
+            Some(_) => Kind::Service,
+        };
+        let moment = Moment::now();
+        let condition = worker.and_then(|worker| worker.plan.ready.as_ref());
+        let waits_for = match row.state {
+            view::State::Starting => condition.map(probe),
+            view::State::Waiting => row.waits_for.map(|id| engine.path(id)),
+            _ => None,
+        };
+        Row {
+            path,
+            kind,
+            state: state(row.state),
+            pid: running.pid,
+            generation: row.generation.0,
+            restarts: row.restarts,
+            since: moment.spell(row.since),
+            reason: self.reasons.get(&row.path).cloned(),
+            held: row.hold.map(|hold| self.held(row.path, hold, &moment)),
+            next: row.next.map(|at| moment.spell(at)),
+            exit: row.exit.map(exit),
+            strategy: account.and_then(|account| account.strategy).map(|s| strategy(s).to_owned()),
+            limit: account.map(|a| Limit { used: row.used, intensity: a.intensity, period: a.period }),
+            waits_for,
+            dropped_lines: running.dropped,
+            status_text: running.status,
+        }
+    }
+
+    fn held(&self, path: PathId, hold: Hold, moment: &Moment) -> Held {
+        let who = self.hands.get(&path).cloned().unwrap_or_default();
+        Held { by: who.by, text: who.text, until: hold.until.map(|at| moment.spell(at)) }
+    }
+}
+
+/// The same moment on both clocks.
+struct Moment {
+    now: Time,
+    wall: u64,
+}
+
+impl Moment {
+    fn now() -> Moment {
+        Moment { now: clock::now(), wall: clock::wall() }
+    }
+
+    fn spell(&self, at: Time) -> String {
+        rfc3339((self.wall + at.0).saturating_sub(self.now.0))
+    }
+}
+
+fn state(state: view::State) -> State {
+    match state {
+        view::State::Waiting => State::Waiting,
+        view::State::Starting => State::Starting,
+        view::State::Up => State::Up,
+        view::State::Backoff => State::Backoff,
+        view::State::Stopping => State::Stopping,
+        view::State::Stopped => State::Stopped,
+        view::State::Done => State::Done,
+        view::State::Parked => State::Parked,
+    }
+}
