@@ -1,14 +1,213 @@
-//! `woodward daemon`.
+//! `woodward daemon`: the keeper's child, in which everything but the processes lives. Hidden: `woodward run` starts it.
+//!
+//! One thread. In order: the keeper's channel, the trees, record, socket, kernel; then it waits for signals and for
+//! the end of all trees. A failure before the trees run ends `woodward run` with its code; after a restart by the
+//! keeper nothing that runs may suffer from it, so the daemon then only ends, and the keeper tries again.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::net::UnixListener;
+use tokio::sync::mpsc::UnboundedReceiver;
+use woodward_engine::Exit;
+use woodward_engine::effect::TreeEnd;
 
 use super::report::{Code, Failure};
+use super::run::{Trees, plans};
+use crate::control::{BindError, bind, serve};
+use crate::os::notify::NotifyServer;
+use crate::os::{self, Os};
+use crate::record::{Places, Record};
+use crate::runtime::view::State;
+use crate::runtime::{self, Ends, Handle, Surroundings, Who};
+
+/// Who is waited for is said after this time.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Whoever started woodward is told of a new state this often at most.
+const PAUSE: Duration = Duration::from_secs(1);
+/// While it starts or stops, whoever started woodward is asked for more time this often, for three times as long.
+const EXTEND: Duration = Duration::from_secs(10);
 
 /// The daemon itself, started by its keeper.
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    #[command(flatten)]
+    trees: Trees,
+    #[arg(long)]
+    socket: PathBuf,
+    #[arg(long)]
+    run: PathBuf,
+    #[arg(long)]
+    history: Option<PathBuf>,
+    /// Whoever started woodward wants to be told (sd_notify)
+    #[arg(long)]
+    notified: bool,
+}
 
 /// Does it.
-pub fn run(_: Args) -> ExitCode {
-    Failure::new(Code::Failed, "cannot daemon: not built yet").report()
+pub fn run(args: Args) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => return Failure::new(Code::TryAgain, format!("cannot run: {e}")).report(),
+    };
+    let code = runtime.block_on(daemon(args));
+    // Threads that wait for a name server or a disk are not waited for.
+    runtime.shutdown_background();
+    code
+}
+
+async fn daemon(args: Args) -> ExitCode {
+    let connected = match os::channel() {
+        Ok(channel) => Os::connect(channel, &args.run).await,
+        Err(e) => Err(e),
+    };
+    let os = match connected {
+        Ok(os) => os,
+        Err(e) => {
+            let failure = Failure::new(Code::Usage, format!("cannot reach the keeper: {e}"));
+            return failure.hint("woodward run starts the daemon").report();
+        }
+    };
+    let running = !os.found().is_empty();
+    match live(args, &os).await {
+        Ok(code) => {
+            os.exit(code);
+            ExitCode::from(code)
+        }
+        Err(failure) => {
+            if !running {
+                os.exit(failure.code.number());
+            }
+            failure.report()
+        }
+    }
+}
+
+async fn live(args: Args, os: &Os) -> Result<u8, Failure> {
+    let cannot = |what: &str, e: std::io::Error| Failure::new(Code::TryAgain, format!("cannot {what}: {e}"));
+    let signals = os.signals();
+    let plans = plans(&args.trees)?;
+    let record = Record::open(Places::new(args.run.clone(), args.history), Some(os.clone()));
+    let record = record.map_err(|e| cannot("keep records", e))?;
+    let listener = bind(&args.socket).map_err(|e| {
+        let code = if matches!(e, BindError::Running { .. }) { Code::TryAgain } else { Code::NotPermitted };
+        Failure::new(code, e.to_string())
+    })?;
+    let listener = UnixListener::from_std(listener).map_err(|e| cannot("listen", e))?;
+    let notify = NotifyServer::open(os, &args.run.join("notify"), |_| {});
+    let notify = notify.map_err(|e| cannot("listen for sd_notify", e))?;
+
+    let surroundings = Surroundings { os: os.clone(), notify: Some(notify), record };
+    let (handle, ended) = runtime::start(surroundings, plans).await;
+    let server = tokio::spawn(serve(handle.clone(), listener));
+    let obey = tokio::spawn(obey(handle.clone(), signals, os.clone()));
+    let tell = args.notified.then(|| tokio::spawn(tell(handle.clone(), os.clone())));
+
+    let ends = ended.await.map_err(|_| Failure::new(Code::TryAgain, "cannot go on: the kernel failed"))?;
+    os.notify("STOPPING=1");
+    obey.abort();
+    server.abort();
+    tell.inspect(|tell| tell.abort());
+    // Dropping the server removes its socket.
+    let _ = server.await;
+    Ok(code(&ends))
+}
+
+/// The exit code: of the first essential child, else 1 if a tree gave up.
+fn code(ends: &Ends) -> u8 {
+    let essential = ends.iter().find_map(|(_, how)| match how {
+        TreeEnd::Essential(exit) => Some(*exit),
+        _ => None,
+    });
+    match essential {
+        Some(Exit::Code(code)) => u8::try_from(code).unwrap_or(1),
+        Some(Exit::Signal(number)) => u8::try_from(128 + number).unwrap_or(1),
+        Some(Exit::Reason(reason)) => u8::from(!reason.is_calm()),
+        Some(Exit::Unknown) => 1,
+        None => u8::from(
+            ends.iter().any(|(_, how)| matches!(how, TreeEnd::GaveUp | TreeEnd::Failover | TreeEnd::Reboot)),
+        ),
+    }
+}
+
+/// The first signal stops everything in order, the second kills.
+async fn obey(handle: Handle, mut signals: UnboundedReceiver<i32>, os: Os) {
+    while let Some(signal) = signals.recv().await {
+        if signal == libc::SIGTERM || signal == libc::SIGINT {
+            break;
+        }
+    }
+    os.notify("STOPPING=1");
+    handle.shut_down(Who { by: "a signal".to_owned(), text: None });
+    let patience = tokio::time::sleep(PATIENCE);
+    tokio::pin!(patience);
+    let mut said = false;
+    loop {
+        tokio::select! {
+            signal = signals.recv() => match signal {
+                Some(libc::SIGTERM | libc::SIGINT) => handle.kill_all(),
+                Some(_) => {}
+                None => return,
+            },
+            () = &mut patience, if !said => {
+                said = true;
+                let waited_for = waited_for(&handle);
+                if !waited_for.is_empty() {
+                    eprintln!("waiting for {waited_for}; once more to kill");
+                }
+            }
+        }
+    }
+}
+
+/// The children that are being stopped: `acs/a, acs/b and 7 more`.
+fn waited_for(handle: &Handle) -> String {
+    let view = handle.view();
+    let mut rows = view.rows().filter(|row| row.state == State::Stopping && row.strategy.is_none());
+    let first: Vec<&str> = rows.by_ref().take(3).map(|row| row.path.as_str()).collect();
+    match rows.count() {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
+}
+
+/// Tells whoever started woodward how things are, and asks for time while they are not yet, or no more, up.
+async fn tell(handle: Handle, os: Os) {
+    let mut facts = handle.record().follow_facts();
+    let mut last = String::new();
+    loop {
+        let (line, settled) = head(&handle);
+        if line != last {
+            os.notify(&format!("STATUS={line}"));
+            last = line;
+        }
+        if !settled {
+            os.notify(&format!("EXTEND_TIMEOUT_USEC={}", 3 * EXTEND.as_micros()));
+        }
+        tokio::time::sleep(PAUSE).await;
+        facts = facts.resubscribe();
+        let fact = facts.recv();
+        if settled {
+            // An overrun is news as well; a closed channel is the end.
+            if matches!(fact.await, Err(tokio::sync::broadcast::error::RecvError::Closed)) {
+                return;
+            }
+        } else {
+            // Whether something happened or the time is over, there is something to say.
+            let _ = tokio::time::timeout(EXTEND, fact).await;
+        }
+    }
+}
+
+/// All trees in one line, and whether nothing of them is on its way up or down.
+fn head(handle: &Handle) -> (String, bool) {
+    let view = handle.view();
+    let workers = || view.rows().filter(|row| row.strategy.is_none());
+    let up = workers().filter(|row| matches!(row.state, State::Up | State::Done)).count();
+    let all = workers().count();
+    let on_its_way =
+        |state| matches!(state, State::Waiting | State::Starting | State::Backoff | State::Stopping);
+    let settled = !view.rows().any(|row| on_its_way(row.state));
+    (format!("{up} of {all} up"), settled)
 }

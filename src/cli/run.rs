@@ -1,14 +1,169 @@
-//! `woodward run`.
+//! `woodward run`: reads and plans everything, then becomes the keeper of a daemon.
+//!
+//! Nothing is bound or started before all trees are known to be good. This process then is the parent of everything
+//! and knows nothing of trees; the daemon is this same program under the hidden verb `daemon`, which reads them
+//! again: also when the keeper starts it anew, long after this.
 
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::report::{Code, Failure};
+use super::report::{Code, Failure, end};
+use crate::control::places::{Host, Places};
+use crate::control::{BindError, bind};
+use crate::tree::{self, Options, Plan, Severity};
+
+/// Where trees are when none is named.
+const TREES: &str = "/etc/woodward/trees";
 
 /// Runs the trees of these files: the daemon, in the foreground.
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    #[command(flatten)]
+    pub(super) trees: Trees,
+    /// Listen on this socket
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Keep run state and history in this directory
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+}
+
+/// Which trees.
+#[derive(clap::Args)]
+pub(super) struct Trees {
+    /// Tree files [default: all of /etc/woodward/trees]
+    #[arg(value_name = "FILE")]
+    pub(super) files: Vec<PathBuf>,
+    /// Set a variable of the trees
+    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable)]
+    pub(super) vars: Vec<(String, String)>,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("not NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
 
 /// Does it.
-pub fn run(_: Args) -> ExitCode {
-    Failure::new(Code::Failed, "cannot run: not built yet").report()
+pub fn run(args: Args) -> ExitCode {
+    match prepare(args) {
+        Ok(config) => ExitCode::from(woodward_keeper::run(config)),
+        Err(failure) => end(Err(failure)),
+    }
+}
+
+fn prepare(mut args: Args) -> Result<woodward_keeper::Config, Failure> {
+    if args.trees.files.is_empty() {
+        args.trees.files = installed()?;
+    }
+    let id = {
+        let plans = plans(&args.trees)?;
+        let first = plans.first().map(|plan| plan.tree.id.to_string());
+        first.ok_or_else(|| Failure::usage("cannot run: no tree file given"))?
+    };
+    let places = Host::here().places(&id, args.socket.as_deref(), args.state.as_deref());
+    let places = places.map_err(|e| Failure::new(Code::NotPermitted, format!("cannot run {id}: {e}")))?;
+    alone_on(&places.socket)?;
+    let notify = std::env::var("NOTIFY_SOCKET").ok().filter(|address| !address.is_empty());
+    let daemon = daemon(&args.trees, &places, notify.is_some())?;
+    Ok(woodward_keeper::Config { daemon, state: places.run, notify })
+}
+
+/// Reads these files. All errors are said, with the warnings; `Err` carries the exit code.
+pub(super) fn plans(trees: &Trees) -> Result<Vec<Plan>, Failure> {
+    let mut options = Options::of_this_process();
+    options.vars = trees.vars.clone();
+    let mut plans: Vec<Plan> = Vec::new();
+    let mut errors = 0;
+    for file in &trees.files {
+        let (plan, said) = match tree::load(file, &options) {
+            Ok((plan, said)) => (Some(plan), said),
+            Err(said) => (None, said),
+        };
+        for diagnostic in &said {
+            eprintln!("{diagnostic}");
+        }
+        errors += said.iter().filter(|d| d.severity == Severity::Error).count();
+        plans.extend(plan);
+    }
+    let config = |message| Failure::new(Code::Config, message);
+    if errors > 0 {
+        let s = if errors == 1 { "" } else { "s" };
+        return Err(config(format!("cannot run: {errors} error{s}; nothing was started")));
+    }
+    for (n, plan) in plans.iter().enumerate() {
+        if plans[..n].iter().any(|other| other.tree.id == plan.tree.id) {
+            let message = format!("cannot run: two trees are called {}; nothing was started", plan.tree.id);
+            return Err(config(message).hint("their ids must differ"));
+        }
+    }
+    Ok(plans)
+}
+
+/// The trees of this host.
+fn installed() -> Result<Vec<PathBuf>, Failure> {
+    let entries = std::fs::read_dir(TREES).map(|all| all.flatten().map(|entry| entry.path()).collect());
+    let mut files: Vec<PathBuf> = entries.unwrap_or_default();
+    files.retain(|file| file.extension().is_some_and(|end| end == "toml"));
+    files.sort();
+    match files.is_empty() {
+        false => Ok(files),
+        true => Err(Failure::usage(format!("cannot run: no tree file given, and none in {TREES}"))
+            .hint("woodward run FILE")),
+    }
+}
+
+/// Nobody answers on `socket`. The daemon will bind it; a second one is better told before it is anybody's keeper.
+fn alone_on(socket: &Path) -> Result<(), Failure> {
+    match bind(socket) {
+        Ok(_) => Ok(()),
+        Err(BindError::Running { socket, pid }) => {
+            let error = BindError::Running { socket, pid: keeper_of(pid) };
+            Err(Failure::new(Code::TryAgain, error.to_string()).hint("woodward status, or another --socket"))
+        }
+        Err(error) => Err(Failure::new(Code::NotPermitted, error.to_string())),
+    }
+}
+
+/// The process that was started as `woodward run`: the parent of `daemon`, if that is the same program.
+fn keeper_of(daemon: i32) -> i32 {
+    let program = |pid: i32| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let stat = std::fs::read_to_string(format!("/proc/{daemon}/stat")).unwrap_or_default();
+    let parent = stat.rsplit(')').next().and_then(|rest| rest.split_ascii_whitespace().nth(1)?.parse().ok());
+    match parent {
+        Some(parent) if program(parent).is_some_and(|exe| Some(exe) == program(daemon)) => parent,
+        _ => daemon,
+    }
+}
+
+/// The command line of the daemon.
+fn daemon(trees: &Trees, places: &Places, notified: bool) -> Result<Vec<CString>, Failure> {
+    let failed = |why: String| Failure::new(Code::Failed, format!("cannot run: {why}"));
+    let program = std::env::current_exe().map_err(|e| failed(format!("this program is not found: {e}")))?;
+    let mut line: Vec<OsString> = vec![program.into(), "daemon".into()];
+    for (option, path) in [
+        ("--socket", Some(&places.socket)),
+        ("--run", Some(&places.run)),
+        ("--history", places.history.as_ref()),
+    ] {
+        if let Some(path) = path {
+            line.extend([option.into(), absolute(path).into_os_string()]);
+        }
+    }
+    if notified {
+        line.push("--notified".into());
+    }
+    for (name, value) in &trees.vars {
+        line.extend(["--var".into(), format!("{name}={value}").into()]);
+    }
+    line.push("--".into());
+    line.extend(trees.files.iter().map(|file| file.clone().into_os_string()));
+    let word = |word: OsString| CString::new(word.into_vec()).map_err(|e| failed(e.to_string()));
+    line.into_iter().map(word).collect()
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

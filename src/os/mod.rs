@@ -122,6 +122,12 @@ pub fn library() -> std::io::Result<OwnedFd> {
     todo!()
 }
 
+/// The channel that the keeper left to this process, at [`woodward_keeper::CHANNEL`]. Fails if there is none: this
+/// process was not started by a keeper. To be called once.
+pub fn channel() -> std::io::Result<OwnedFd> {
+    todo!()
+}
+
 /// What is the same at every start of one program. Shared: the keeper's copy of it is laid out once for each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Program {

@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::os::Os;
 use crate::runtime::view::View;
 use crate::tree::WorkerPlan;
 use fact::FactLine;
@@ -68,8 +69,9 @@ pub struct Record {}
 
 impl Record {
     /// Opens the history and the places for logs. Must be called inside the tokio runtime.
-    pub fn open(places: Places) -> std::io::Result<Record> {
-        let _ = places;
+    /// `os`: the keeper shares the log pipes and drains them while the daemon is away; `None`: nobody does.
+    pub fn open(places: Places, os: Option<Os>) -> std::io::Result<Record> {
+        let _ = (places, os);
         todo!()
     }
 
