@@ -1,14 +1,34 @@
 //! `woodward hold`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use super::report::{Code, Failure};
+use super::act::{Manner, Wish, act};
 
-/// Suspends the restarts of a subtree.
+/// Suspends the restarts of a subtree, until `release` or for a time; shown everywhere with name and text.
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Children or subtrees: paths or any unique ends of them.
+    #[arg(required = true)]
+    paths: Vec<String>,
+    /// Ends by itself after this time, e.g. 2h.
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    time: Option<Duration>,
+    /// Why, for the others.
+    #[arg(short, long = "message", value_name = "TEXT")]
+    message: Option<String>,
+    #[command(flatten)]
+    manner: Manner,
+}
 
-/// Does it.
-pub fn run(_: Args) -> ExitCode {
-    Failure::new(Code::Failed, "cannot hold: not built yet").report()
+/// Holds them.
+pub fn run(args: Args) -> ExitCode {
+    let mut query = Vec::new();
+    if let Some(time) = args.time {
+        query.push(("for".to_owned(), format!("{}ms", time.as_millis())));
+    }
+    if let Some(text) = args.message {
+        query.push(("text".to_owned(), text));
+    }
+    act(&args.manner, &Wish { verb: "hold", paths: &args.paths, query })
 }

@@ -4,14 +4,18 @@
 //! its own. Verbs that talk to a daemon use [`crate::control::client`]; what they print is made by pure functions
 //! from what the daemon answered.
 
+mod act;
 mod check;
 mod completions;
 mod daemon;
+mod detail;
 mod events;
 mod hints;
 mod hold;
 mod is_up;
+mod last;
 mod logs;
+mod page;
 mod plan;
 mod release;
 mod replay;
@@ -22,6 +26,8 @@ mod simulate;
 mod start;
 mod status;
 mod stop;
+mod style;
+mod target;
 mod why;
 
 use std::process::ExitCode;

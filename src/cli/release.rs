@@ -2,13 +2,19 @@
 
 use std::process::ExitCode;
 
-use super::report::{Code, Failure};
+use super::act::{Manner, Wish, act};
 
-/// Turns restarts on again.
+/// Turns restarts on again; what ended meanwhile and would have been restarted is started.
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Children or subtrees: paths or any unique ends of them.
+    #[arg(required = true)]
+    paths: Vec<String>,
+    #[command(flatten)]
+    manner: Manner,
+}
 
-/// Does it.
-pub fn run(_: Args) -> ExitCode {
-    Failure::new(Code::Failed, "cannot release: not built yet").report()
+/// Releases them.
+pub fn run(args: Args) -> ExitCode {
+    act(&args.manner, &Wish { verb: "release", paths: &args.paths, query: Vec::new() })
 }

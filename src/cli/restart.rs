@@ -2,13 +2,23 @@
 
 use std::process::ExitCode;
 
-use super::report::{Code, Failure};
+use super::act::{Manner, Wish, act};
 
-/// Does what a crash would do, in order and uncounted.
+/// Does what a crash of it would do, in order and uncounted; says first who goes along.
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Children or subtrees: paths or any unique ends of them.
+    #[arg(required = true)]
+    paths: Vec<String>,
+    /// Leaves the siblings alone.
+    #[arg(long)]
+    only: bool,
+    #[command(flatten)]
+    manner: Manner,
+}
 
-/// Does it.
-pub fn run(_: Args) -> ExitCode {
-    Failure::new(Code::Failed, "cannot restart: not built yet").report()
+/// Restarts them.
+pub fn run(args: Args) -> ExitCode {
+    let query = if args.only { vec![("only".to_owned(), "true".to_owned())] } else { Vec::new() };
+    act(&args.manner, &Wish { verb: "restart", paths: &args.paths, query })
 }

@@ -2,13 +2,35 @@
 
 use std::process::ExitCode;
 
-use super::report::{Code, Failure};
+use super::act::{Manner, Wish, act};
+use super::report::Failure;
 
-/// Starts children by hand; never counted in any limit.
+/// Starts children by hand; never counted in any limit, and a parked one starts with an empty window.
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Children or subtrees: paths or any unique ends of them.
+    #[arg(required = true)]
+    paths: Vec<String>,
+    /// Makes an instance of a template, with this for ${arg.NAME}; may be given several times.
+    #[arg(long = "arg", value_name = "NAME=VALUE", value_parser = pair)]
+    args: Vec<(String, String)>,
+    #[command(flatten)]
+    manner: Manner,
+}
 
-/// Does it.
-pub fn run(_: Args) -> ExitCode {
-    Failure::new(Code::Failed, "cannot start: not built yet").report()
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((format!("arg.{name}"), value.to_owned())),
+        _ => Err("not NAME=VALUE".to_owned()),
+    }
+}
+
+/// Starts them.
+pub fn run(args: Args) -> ExitCode {
+    if !args.args.is_empty() && args.paths.len() > 1 {
+        return Failure::usage("cannot start instances of several templates at once")
+            .hint("one PATH with its --arg NAME=VALUE")
+            .report();
+    }
+    act(&args.manner, &Wish { verb: "start", paths: &args.paths, query: args.args })
 }

@@ -2,13 +2,19 @@
 
 use std::process::ExitCode;
 
-use super::report::{Code, Failure};
+use super::act::{Manner, Wish, act};
 
-/// Stops children by hand; they stay down until started.
+/// Stops children by hand; they stay down until `start`. Those that are after them stay up.
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Children or subtrees: paths or any unique ends of them.
+    #[arg(required = true)]
+    paths: Vec<String>,
+    #[command(flatten)]
+    manner: Manner,
+}
 
-/// Does it.
-pub fn run(_: Args) -> ExitCode {
-    Failure::new(Code::Failed, "cannot stop: not built yet").report()
+/// Stops them.
+pub fn run(args: Args) -> ExitCode {
+    act(&args.manner, &Wish { verb: "stop", paths: &args.paths, query: Vec::new() })
 }

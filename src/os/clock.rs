@@ -15,3 +15,13 @@ pub fn now() -> Time {
 pub fn wall() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }
+
+/// Seconds that local time is ahead of UTC at the moment `wall` (milliseconds since 1970); 0 where nobody knows.
+pub fn zone(wall: u64) -> i32 {
+    let Ok(seconds) = libc::time_t::try_from(wall / 1000) else { return 0 };
+    // SAFETY: `tm` is plain numbers and a pointer; all zeros is a value of it.
+    let mut local: libc::tm = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are valid for the call; the result is the second one, or null.
+    let known = unsafe { libc::localtime_r(&seconds, &mut local) };
+    if known.is_null() { 0 } else { i32::try_from(local.tm_gmtoff).unwrap_or(0) }
+}

@@ -1,0 +1,41 @@
+//! Which daemon a verb talks to.
+
+use std::path::PathBuf;
+
+use super::report::{Code, Failure};
+use crate::control::client::Client;
+use crate::control::message::Problem;
+use crate::control::places::Host;
+
+/// The choice every verb has that talks to a daemon.
+#[derive(clap::Args)]
+pub struct Target {
+    /// Socket of the daemon; else WOODWARD_SOCKET, else every daemon of this user and of root.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+impl Target {
+    /// The daemons there are; at least one.
+    pub fn client(&self) -> Result<Client, Failure> {
+        Ok(Client::find(self.socket.as_deref(), &Host::here())?)
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Failure {
+        let code = match problem.code {
+            64 => Code::Usage,
+            69 => Code::NoDaemon,
+            75 => Code::TryAgain,
+            77 => Code::NotPermitted,
+            _ => Code::Failed,
+        };
+        Failure { code, message: problem.error, hint: problem.hint }
+    }
+}
+
+/// JSON from a daemon that cannot be read: another version, or no woodward at all.
+pub fn misread(error: &serde_json::Error) -> Problem {
+    Problem::new(75, format!("cannot understand the daemon: {error}"))
+}
