@@ -1,15 +1,49 @@
 //! Tree files: from TOML text to a [`Plan`], or to *all* the reasons why not.
+//!
+//! ```text
+//! text ─ value ─ layers ──┬─ expand ─┬─ supervisor ─┬─ Plan
+//!        (places) (merge) │ (include,│              │
+//!                         │  each)   └─ worker ─────┘
+//!              rules::shape          decode, variables, environment
+//! ```
+//!
+//! Every value keeps its place. A tree is checked as it is written ([`rules`]), then expanded child by child, and each
+//! child is decoded after inheritance with its variables replaced. Keys, kinds and defaults are tables in [`keys`].
 
+mod advice;
+mod decode;
 mod diagnostic;
+mod environment;
+mod expand;
+mod expression;
+mod hints;
+mod keys;
+mod layers;
+pub mod patience;
 mod plan;
+mod rules;
 mod source;
+mod supervisor;
+pub mod units;
+mod value;
+mod variables;
+mod words;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use woodward_engine::spec;
+
 pub use diagnostic::{Diagnostic, Severity};
 pub use plan::*;
 pub use source::Place;
+
+use decode::At;
+use environment::Says;
+use expand::{Level, Reader};
+use value::{Data, Table, Value};
+use variables::{Context, Datum, Mode, Origin, Variable, Variables};
 
 /// What is said of a tree besides its files.
 #[derive(Clone, Debug, Default)]
@@ -35,9 +69,185 @@ impl Options {
     }
 }
 
+/// Everything that reading a tree file gives.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// The plan, if there are no errors.
+    pub plan: Option<Plan>,
+    /// Errors and warnings, file by file in the order of the text.
+    pub diagnostics: Vec<Diagnostic>,
+    /// What was written about each child, and where.
+    pub said: Vec<Said>,
+    /// The root's variables.
+    pub variables: Vec<Known>,
+}
+
+/// A key of a child, with its value after variables and inheritance.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Said {
+    /// Path of the child or supervisor.
+    pub path: String,
+    /// Key, dotted for one variable of an environment.
+    pub key: String,
+    /// As it would be written; `(not shown)` for a value from an environment file.
+    pub value: String,
+    /// Where it stands.
+    pub place: Option<Place>,
+}
+
+/// A variable of the root.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Known {
+    /// Name.
+    pub name: String,
+    /// As it would be written.
+    pub value: String,
+    /// Literally there, as opposed to computed from others.
+    pub literal: bool,
+    /// `acs.toml:12`, `--var` or `WOODWARD_VAR_NAME`.
+    pub origin: String,
+    /// It stands in a file.
+    pub in_file: bool,
+}
+
 /// Reads a tree file, its layers and everything it includes. With the plan come the warnings; without one, all errors
 /// and warnings.
 pub fn load(path: &Path, options: &Options) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let _ = (path, options);
-    todo!()
+    let reading = read(path, options);
+    match reading.plan {
+        Some(plan) => Ok((plan, reading.diagnostics)),
+        None => Err(reading.diagnostics),
+    }
+}
+
+/// As [`load`], with what `plan` shows besides the plan.
+pub fn read(path: &Path, options: &Options) -> Reading {
+    let mut vars = Variables::default();
+    vars.host.clone_from(&options.host);
+    vars.environment.clone_from(&options.environment);
+    let scope = vars.scope();
+    let tree = layers::read_tree(&mut vars, path, scope, None);
+    let mut reader = Reader::new(vars, options.environment.clone());
+    let mut known = Vec::new();
+    // A file that is no TOML is not judged further: what could be read of it says little.
+    let tree = tree.filter(|_| reader.report().errors() == 0).and_then(|tree| {
+        rules::shape(&mut reader.vars, &tree, keys::AT_ROOT, tree.text("id").unwrap_or_default());
+        declare(&mut reader, scope, &tree, options);
+        known = variables_of(&mut reader.vars, scope);
+        root(&mut reader, &tree, options)
+    });
+    rules::strangers(&mut reader);
+    let failed = reader.report().errors() > 0;
+    let Reader { vars, workers, supervisors, left_out, said, .. } = reader;
+    let (_, diagnostics) = vars.report.finish();
+    let plan = tree.filter(|_| !failed).map(|tree| Plan { tree, workers, supervisors, left_out });
+    Reading { plan, diagnostics, said, variables: known }
+}
+
+/// Declares the root's variables: the file's, over them the environment's, over them the flags. A file of the
+/// environment goes over `${env.NAME}`; its name may itself have variables, so they are declared twice.
+fn declare(reader: &mut Reader, scope: usize, tree: &Table, options: &Options) {
+    given(reader, scope, tree, options);
+    let context = Context::default();
+    for (name, value, _) in reader.environments.of_files(&mut reader.vars, &Says::of(tree), &context) {
+        reader.vars.environment.insert(name, value);
+    }
+    given(reader, scope, tree, options);
+}
+
+fn given(reader: &mut Reader, scope: usize, tree: &Table, options: &Options) {
+    reader.declare(scope, tree);
+    let vars = &mut reader.vars;
+    for (name, text) in &options.environment {
+        let Some(short) = name.strip_prefix("WOODWARD_VAR_") else { continue };
+        give(vars, scope, &short.to_lowercase(), text, Origin::Environment, name);
+    }
+    for (name, text) in &options.vars {
+        if name == "host" {
+            vars.host.clone_from(text);
+        } else {
+            give(vars, scope, name, text, Origin::Flag, &format!("--var {name}"));
+        }
+    }
+}
+
+/// Gives a variable a value from outside, if there is such a variable and the value fits it.
+fn give(vars: &mut Variables, scope: usize, name: &str, text: &str, origin: Origin, from: &str) {
+    let names = vars.names(scope);
+    if !names.iter().any(|known| known == name) {
+        let severity = if origin == Origin::Flag { Severity::Error } else { Severity::Warning };
+        let hint = hints::nearest(name, names.iter().map(String::as_str).chain(["host"]));
+        let hint = hint.map(|name| format!("did you mean `{name}`?"));
+        vars.report
+            .placeless(severity, format!("{from}: the tree has no variable `{name}`"))
+            .maybe_hint(hint);
+        return;
+    }
+    let like = match vars.written(scope, name).map(|value| &value.data) {
+        Some(Data::Integer(_)) => Datum::Integer(0),
+        Some(Data::Boolean(_)) => Datum::Boolean(false),
+        Some(Data::List(_)) => Datum::List(Vec::new()),
+        _ => Datum::Text(String::new()),
+    };
+    match like.like(text) {
+        Some(datum) => vars.set(scope, name, Variable { datum, origin }),
+        None => {
+            let what = if let Datum::Integer(_) = like { "an integer" } else { "true or false" };
+            vars.report.placeless(Severity::Error, format!("{from}: `{name}` is {what}, not \"{text}\""));
+        }
+    }
+}
+
+fn variables_of(vars: &mut Variables, scope: usize) -> Vec<Known> {
+    let written = |value: &Value| value.text().is_none_or(|text| !text.contains("${"));
+    let literal: Vec<String> =
+        vars.names(scope).into_iter().filter(|name| vars.written(scope, name).is_some_and(written)).collect();
+    let mut known = Vec::new();
+    for (name, variable) in vars.compute(scope) {
+        let origin = match variable.origin {
+            Origin::File(span) => {
+                let place = vars.report.sources.place(span);
+                format!("{}:{}", place.file, place.line)
+            }
+            Origin::Flag => "--var".to_owned(),
+            Origin::Environment => format!("WOODWARD_VAR_{}", name.to_uppercase()),
+        };
+        let value = format!("{:#}", variable.datum);
+        let in_file = matches!(variable.origin, Origin::File(_));
+        known.push(Known { literal: literal.contains(&name), name, value, origin, in_file });
+    }
+    known
+}
+
+/// Plans the tree.
+fn root(reader: &mut Reader, tree: &Table, options: &Options) -> Option<spec::Tree> {
+    let id = match tree.get("id") {
+        Some(value) => value.text().and_then(|text| reader.vars.text(value.span, text, &Context::default())),
+        None => {
+            reader.report().error(tree.span, "the tree has no `id`").hint("id = \"...\" in the first line");
+            None
+        }
+    };
+    let id = id.unwrap_or_else(|| "?".to_owned());
+    reader.vars.tree = Some(id.clone());
+    let context = Context { items: &[], me: Some((&id, &id)), mode: Mode::Replace };
+    let settings =
+        decode::table(&mut reader.vars, tree, At { keys: keys::AT_ROOT, name: &id, around: None }, &context);
+    reader.say(&id, &settings);
+    let level = Level {
+        path: id.clone(),
+        items: Vec::new(),
+        defaults: Table::empty(tree.span),
+        environments: Vec::new(),
+        otp: false,
+    };
+    let root = reader.supervisor(tree, &settings, &level);
+    let seed = seed(&[&id, &options.host]);
+    Some(spec::Tree { id: id.into(), root, shutdown: settings.duration("shutdown"), seed })
+}
+
+/// FNV-1a: jitter differs from tree to tree and from host to host, but not from start to start.
+fn seed(parts: &[&str]) -> u64 {
+    let bytes = parts.iter().flat_map(|part| part.bytes().chain([0]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
