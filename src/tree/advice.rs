@@ -27,7 +27,7 @@ pub fn supervisor(
     level: &Level,
 ) {
     let path = &level.path;
-    for made in made {
+    for made in made.iter().filter(|made| matches!(made.child.kind, Kind::Worker(_))) {
         limits(report, spec, made, level.otp);
     }
     let restarted = made.iter().filter(|made| {
@@ -39,7 +39,7 @@ pub fn supervisor(
     if spec.strategy == Strategy::OneForOne && spec.intensity > 0 && restarted > spec.intensity as usize {
         let span = settings.span("intensity").unwrap_or(written.span);
         let message = format!(
-            "{path} would give up if all its {restarted} children crashed once within {}s: intensity is {}",
+            "{path} would give up if all its {restarted} services crashed once within {}s: intensity is {}",
             spec.period, spec.intensity
         );
         report.warning(span, message);

@@ -101,7 +101,11 @@ fn window(line: &str, column: usize) -> (String, usize) {
         return (line.chars().map(clean).collect(), column);
     }
     let from = column.saturating_sub(40);
-    (line.chars().skip(from).take(LONGEST).map(clean).collect(), column - from)
+    let mark = if from > 0 { "... " } else { "" };
+    (
+        mark.chars().chain(line.chars().skip(from).take(LONGEST).map(clean)).collect(),
+        column - from + mark.len(),
+    )
 }
 
 /// Everything found so far. The same thing at the same place is kept once.

@@ -389,7 +389,7 @@ impl Reader {
         for table in tables {
             let mut fields = BTreeMap::new();
             for entry in &table.entries {
-                if entry.key == "index" || check_name(&entry.key).is_err() {
+                if entry.key == "index" || !is_name(&entry.key) {
                     let message = format!("`{}` cannot be the name of a field", entry.key);
                     self.report().error(entry.key_span, message).allowed("a-z, 0-9, _; not `index`");
                 }
@@ -487,11 +487,13 @@ pub fn check_name(name: &str) -> Result<(), String> {
     if ["tree", "host", "dir", "id", "path", "arg", "env"].contains(&name) {
         return Err(format!("`{name}` means something by itself in ${{}}: take another name"));
     }
+    if is_name(name) { Ok(()) } else { Err(format!("`{name}` cannot be the name of a variable")) }
+}
+
+/// `[a-z][a-z0-9_]*`.
+fn is_name(name: &str) -> bool {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    match name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(fits) {
-        true => Ok(()),
-        false => Err(format!("`{name}` cannot be the name of a variable")),
-    }
+    name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(fits)
 }
 
 /// Whether an id uses an item.

@@ -17,6 +17,7 @@ mod environment;
 mod expand;
 mod expression;
 mod hints;
+mod instance;
 mod keys;
 mod layers;
 pub mod patience;
@@ -36,6 +37,7 @@ use std::path::Path;
 use woodward_engine::spec;
 
 pub use diagnostic::{Diagnostic, Severity};
+pub use instance::instantiate;
 pub use plan::*;
 pub use source::Place;
 
