@@ -4,4 +4,8 @@
 mod acs;
 mod bed;
 mod luck;
+mod readiness;
+mod services;
+mod stopping;
+mod survival;
 mod tidy;

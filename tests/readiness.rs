@@ -19,7 +19,10 @@ fn tree(command: &str, ready: &str) -> String {
 
 /// Shell text after the file `go` is there.
 fn shell(then: &str) -> String {
-    format!("[\"sh\", \"-c\", {:?}]", format!("while [ ! -e go ]; do sleep 0.01; done; {then}; exec sleep 1000"))
+    format!(
+        "[\"sh\", \"-c\", {:?}]",
+        format!("while [ ! -e go ]; do sleep 0.01; done; {then}; exec sleep 1000")
+    )
 }
 
 /// Python text after the file `go` is there.
@@ -60,7 +63,10 @@ fn a_newline_on_a_descriptor_is_ready() {
 #[test]
 fn an_accepted_tcp_connection_is_ready() {
     let port = free_port();
-    check(&python(&format!("l = socket.create_server(('127.0.0.1', {port}))")), &format!("tcp = \"127.0.0.1:{port}\""));
+    check(
+        &python(&format!("l = socket.create_server(('127.0.0.1', {port}))")),
+        &format!("tcp = \"127.0.0.1:{port}\""),
+    );
 }
 
 #[test]
@@ -71,7 +77,9 @@ fn an_accepted_unix_connection_is_ready() {
 #[test]
 fn an_http_answer_is_ready() {
     let port = free_port();
-    let serve = format!("import http.server\nhttp.server.HTTPServer(('127.0.0.1', {port}), http.server.SimpleHTTPRequestHandler).serve_forever()");
+    let serve = format!(
+        "import http.server\nhttp.server.HTTPServer(('127.0.0.1', {port}), http.server.SimpleHTTPRequestHandler).serve_forever()"
+    );
     check(&python(&serve), &format!("http = \"http://127.0.0.1:{port}/\""));
 }
 
@@ -110,7 +118,9 @@ fn a_service_that_is_not_ready_in_time_is_stopped_and_tried_again() {
     let text = "id = \"t\"\nintensity = 1000\n[[child]]\nid = \"s\"\ncommand = [\"sh\", \"-c\", \"echo $$ >> pids; exec sleep 1000\"]\n\
                 ready = { file = \"never\", within = \"300ms\" }\nbackoff = { immediate = 1, first = \"1h\", max = \"1h\" }\n";
     let bed = Bed::started(text);
-    bed.wait("two failed starts", |bed| bed.state("t/s") == "backoff" && bed.read("pids").lines().count() == 2);
+    bed.wait("two failed starts", |bed| {
+        bed.state("t/s") == "backoff" && bed.read("pids").lines().count() == 2
+    });
     let row = bed.row("t/s");
     assert!(row["reason"].as_str().is_some_and(|text| text.contains("not ready in time")), "{row}");
     for pid in bed.read("pids").lines() {

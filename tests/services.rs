@@ -67,7 +67,10 @@ fn a_transient_service_that_ends_well_stays_down() {
     let text = "id = \"t\"\n[[child]]\nid = \"s\"\nrestart = \"transient\"\ncommand = [\"sh\", \"-c\", \"exit 0\"]\n";
     let bed = Bed::started(text);
     bed.wait("its end", |bed| bed.state("t/s") == "stopped");
-    assert_eq!((bed.row("t/s")["restarts"].as_u64(), bed.row("t/s")["exit"].as_str()), (Some(0), Some("exit 0")));
+    assert_eq!(
+        (bed.row("t/s")["restarts"].as_u64(), bed.row("t/s")["exit"].as_str()),
+        (Some(0), Some("exit 0"))
+    );
     bed.stop();
 }
 

@@ -3,7 +3,9 @@
 use crate::bed::{Bed, kill, lives};
 
 fn service(script: &str, keys: &str) -> String {
-    format!("id = \"t\"\n[[child]]\nid = \"s\"\ncommand = [\"sh\", \"-c\", {script:?}]\nready = {{ file = \"up\" }}\n{keys}\n")
+    format!(
+        "id = \"t\"\n[[child]]\nid = \"s\"\ncommand = [\"sh\", \"-c\", {script:?}]\nready = {{ file = \"up\" }}\n{keys}\n"
+    )
 }
 
 #[test]
@@ -19,7 +21,10 @@ fn a_service_that_ignores_its_signal_is_killed_when_its_time_is_over() {
 
 #[test]
 fn brutal_kill_does_not_ask() {
-    let bed = Bed::up(&service("trap 'touch asked; exit 0' TERM; touch up; while :; do sleep 1000 & wait; done", "shutdown = \"brutal_kill\""));
+    let bed = Bed::up(&service(
+        "trap 'touch asked; exit 0' TERM; touch up; while :; do sleep 1000 & wait; done",
+        "shutdown = \"brutal_kill\"",
+    ));
     bed.ask(&["stop", "t/s"]);
     assert_eq!(bed.row("t/s")["exit"], "SIGKILL");
     assert!(!bed.path().join("asked").exists());
@@ -68,7 +73,8 @@ fn a_thousand_children_stop_at_once_and_status_answers_meanwhile() {
     });
     kill(bed.daemon(), libc::SIGTERM);
     bed.wait("all to be asked", |bed| {
-        bed.status().iter().filter(|row| row["kind"] == "service" && row["state"] == "stopping").count() == 1000
+        bed.status().iter().filter(|row| row["kind"] == "service" && row["state"] == "stopping").count()
+            == 1000
     });
     bed.wait("whom it waits for", |bed| bed.output().contains("and 997 more"));
     assert_eq!(bed.status().len(), 1001);

@@ -24,7 +24,9 @@ fn kill_the_daemon(bed: &Bed) {
 }
 
 fn three() -> String {
-    let child = |id: &str| format!("[[child]]\nid = {id:?}\ncommand = [\"sh\", \"-c\", \"echo {id} >> log; exec sleep 1000\"]\n");
+    let child = |id: &str| {
+        format!("[[child]]\nid = {id:?}\ncommand = [\"sh\", \"-c\", \"echo {id} >> log; exec sleep 1000\"]\n")
+    };
     format!("id = \"t\"\nintensity = 1000\n{}{}{}", child("a"), child("b"), child("c"))
 }
 
@@ -40,7 +42,9 @@ fn services_survive_their_daemon_with_process_and_generation() {
     }
     assert_eq!(bed.read("log"), "a\nb\nc\n");
     kill(before[1].0, libc::SIGKILL);
-    bed.wait("the restart", |bed| bed.row("t/b")["pid"].as_i64().is_some_and(|pid| pid != before[1].0.into()));
+    bed.wait("the restart", |bed| {
+        bed.row("t/b")["pid"].as_i64().is_some_and(|pid| pid != i64::from(before[1].0))
+    });
     assert!(bed.generation("t/b") > before[1].1);
     bed.stop();
 }
@@ -53,7 +57,8 @@ fn a_service_that_ended_without_a_daemon_is_restarted_by_the_next_one() {
     kill(service, libc::SIGKILL);
     kill(old, libc::SIGKILL);
     bed.wait("the restart", |bed| {
-        bed.client(&["status", "--json"]).status.success() && bed.row("t/b")["pid"].as_i64().is_some_and(|pid| pid != service.into())
+        bed.client(&["status", "--json"]).status.success()
+            && bed.row("t/b")["pid"].as_i64().is_some_and(|pid| pid != i64::from(service))
     });
     bed.wait_until_up();
     assert_eq!(bed.read("log"), "a\nb\nc\nb\n");

@@ -32,7 +32,7 @@ use crate::os::clock;
 use crate::record::Record;
 use crate::record::fact::{Extras, FactLine, Scene};
 use crate::record::words::rfc3339;
-use crate::tree::{Plan, WorkerPlan};
+use crate::tree::{self, Plan};
 
 /// Effects carried out in one turn.
 const SLICE: usize = 512;
@@ -118,6 +118,8 @@ struct Kernel {
     live: HashMap<Gen, Live>,
     /// Generations whose last word has been heard; they are needed until its effects are carried out.
     gone: Vec<Gen>,
+    /// The start attempt whose fact was the last to be recorded: the start itself follows.
+    starting: Option<(Gen, Incident)>,
     requests: Requests,
     sayings: Sayings,
     publisher: Publisher,
@@ -186,6 +188,7 @@ impl Kernel {
             children: HashMap::new(),
             live: HashMap::new(),
             gone: Vec::new(),
+            starting: None,
             requests: Requests::default(),
             sayings: Sayings::default(),
             publisher: Publisher::new(handle.view, rfc3339(clock::wall())),
@@ -312,7 +315,7 @@ impl Kernel {
 
     fn instance(&mut self, path: Box<str>, args: &[(String, String)], who: Who, answer: InstanceAnswer) {
         let made = match self.table.template(&path) {
-            Some((key, template)) => instantiate(template, args).map(|plan| (key, plan)),
+            Some((key, template)) => tree::instantiate(template, args).map(|plan| (key, plan)),
             None => Err("it has no template".to_owned()),
         };
         match made {
@@ -394,12 +397,15 @@ impl Kernel {
             self.tell(Event::Failed { generation, why: FailedStart::Error });
             return;
         };
-        let seat = Seat::new(self.house.clone(), child, generation, first);
+        let incident = match self.starting.take() {
+            Some((of, incident)) if of == generation => incident,
+            _ => Incident::default(),
+        };
+        let seat = Seat::new(self.house.clone(), child, generation, first, incident);
         let Some(actor) = employ(&self.me, &seat) else {
             self.tell(Event::Failed { generation, why: FailedStart::Error });
             return;
         };
-        let incident = Incident::default();
         let live = Live { seat, actor, path, incident, error: None, status: None, panics: 0 };
         self.live.insert(generation, live);
     }
@@ -425,15 +431,14 @@ impl Kernel {
 
     /// Records a fact, with all that is known here besides.
     fn take_down(&mut self, fact: &Fact) {
-        let live = self.live.get_mut(&fact.generation);
+        let live = self.live.get(&fact.generation);
+        if fact.what == What::Starting {
+            self.starting = Some((fact.generation, fact.incident));
+        }
         let mut extras = Extras { who: self.requests.asking.as_ref(), ..Extras::default() };
         let mut error = None;
         let mut account = None;
         if let Some(live) = live {
-            if fact.what == What::Starting {
-                live.incident = fact.incident;
-                live.seat.set_incident(fact.incident.0);
-            }
             error = match fact.what {
                 What::StartFailed { why: FailedStart::TooLate } => live.seat.not_ready(),
                 What::StartFailed { .. } => live.error.clone(),
@@ -520,11 +525,6 @@ impl Requests {
         self.waiting.insert(id, answer);
         id
     }
-}
-
-fn instantiate(template: &WorkerPlan, args: &[(String, String)]) -> Result<WorkerPlan, String> {
-    let _ = args;
-    Err(format!("{}: not built yet", template.path))
 }
 
 /// Gives a seat an actor, linked flat under the kernel.

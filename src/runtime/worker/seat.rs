@@ -5,14 +5,13 @@
 
 use std::fs::OpenOptions;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ractor::ActorRef;
 use tokio::net::unix::pipe;
 use tokio::task::AbortHandle;
-use woodward_engine::{Exit, Gen};
+use woodward_engine::{Exit, Gen, Incident};
 
 use super::commands::{self, Additions};
 use super::{Look, Said};
@@ -66,7 +65,7 @@ pub(in crate::runtime) struct Seat {
     /// Which.
     pub(in crate::runtime) generation: Gen,
     first: bool,
-    incident: AtomicU64,
+    incident: Incident,
     log: Mutex<Log>,
 }
 
@@ -163,6 +162,7 @@ impl Seat {
         child: Arc<Child>,
         generation: Gen,
         first: bool,
+        incident: Incident,
     ) -> Arc<Seat> {
         let log = Log {
             actor: None,
@@ -180,7 +180,6 @@ impl Seat {
             #[cfg(test)]
             panic_next: false,
         };
-        let incident = AtomicU64::new(0);
         Arc::new(Seat { house, child, generation, first, incident, log: Mutex::new(log) })
     }
 
@@ -191,7 +190,7 @@ impl Seat {
         generation: Gen,
         ready: bool,
     ) -> Arc<Seat> {
-        let seat = Seat::new(house, child, generation, false);
+        let seat = Seat::new(house, child, generation, false, Incident::default());
         {
             let mut log = seat.lock();
             log.step = if ready { Step::Serving } else { Step::Launching };
@@ -225,11 +224,6 @@ impl Seat {
     pub(in crate::runtime) fn give_up(&self, done: impl FnOnce() + Send + 'static) {
         self.kill();
         self.house.os.clear(&self.child.path, self.generation.0, Box::new(done));
-    }
-
-    /// The chain of cause and effect that this start belongs to.
-    pub(in crate::runtime) fn set_incident(&self, incident: u64) {
-        self.incident.store(incident, Ordering::Relaxed);
     }
 
     /// The main process, while one runs.
@@ -281,7 +275,7 @@ impl Seat {
     /// What was written so far was the last generation's, and so were the files there.
     async fn open(&self) -> Step {
         if let Some(stream) = &self.child.stream {
-            stream.begin(self.generation.0, self.incident.load(Ordering::Relaxed)).await;
+            stream.begin(self.generation.0, self.incident.0).await;
         }
         if let Some(Probe::File { path, .. }) = &self.child.plan.ready {
             let mark = Mark::of(path).await;
