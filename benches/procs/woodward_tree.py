@@ -17,10 +17,10 @@ def main():
         spec = json.load(f)
     out = ['id = "bench"', 'order = "dependencies"']
     if spec["tuned"]:
-        out += ["intensity = 1000000000", 'period = "1s"']
+        out += ["intensity = 1000000", 'period = "1s"']
     out += ["", "[defaults]"]
     if spec["tuned"]:
-        out += ['backoff = { immediate = 1000000000, first = "0ms", max = "0ms", reset_after = "0ms", jitter = "0%" }']
+        out += ['backoff = { immediate = 1000000, first = "0ms", max = "0ms", reset_after = "0ms", jitter = "0%" }']
     if spec["log_dir"]:
         out += [f'output = {{ file = {text(spec["log_dir"] + "/${id}.log")}, max_size = "1G", keep = 9 }}']
     else:
