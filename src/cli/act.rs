@@ -174,7 +174,8 @@ impl Teller {
                 format!("failed{}: {why}", self.after(fact))
             }
             "ended" if fact.flag("asked") => {
-                let how = fact.text.strip_prefix("ended: ").map(|how| format!(": {how}")).unwrap_or_default();
+                let how = fact.text.strip_prefix("ended: ").and_then(|how| how.split(';').next());
+                let how = how.map(|how| format!(": {how}")).unwrap_or_default();
                 format!("stopped{}{how}", self.after(fact))
             }
             "ended" | "killed" | "stuck" | "limit_exceeded" => fact.text.clone(),

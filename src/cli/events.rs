@@ -97,14 +97,14 @@ fn print(args: &Args, facts: &[FactLine], printer: &mut Printer) -> Result<(), F
     Ok(())
 }
 
-/// From the histories; the failure to reach a daemon when there are none.
+/// From the histories, if there are any; that no daemon was reached is a failure all the same.
 fn last_known(
     args: &Args,
     since: Option<u64>,
     printer: &mut Printer,
     failure: Failure,
 ) -> Result<(), Failure> {
-    let known = last::known(args.state.as_deref());
+    let known = last::known(args.state.as_deref(), args.target.is_settled());
     if known.is_empty() {
         return Err(failure);
     }
@@ -118,10 +118,12 @@ fn last_known(
     facts.sort_by_key(|fact| fact.at);
     print(args, &facts, printer)?;
     if !args.json {
-        let ago = lasted(clock::wall().saturating_sub(seen));
-        report::print(&format!("not running; this was the last known, {ago} ago\n"));
+        report::print(&format!(
+            "not running; last seen {} ago\n",
+            lasted(clock::wall().saturating_sub(seen))
+        ));
     }
-    Ok(())
+    Err(failure)
 }
 
 /// A moment as people write it, in milliseconds since 1970, UTC. A time of day is the last one that is past.

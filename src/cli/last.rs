@@ -21,8 +21,12 @@ pub struct Last {
     pub seen: u64,
 }
 
-/// All trees with a history that can be read; those without are left out.
-pub fn known(state: Option<&Path>) -> Vec<Last> {
+/// All trees with a history that can be read. With a socket of its own (`elsewhere`) a daemon may be any: then only what
+/// is in `state` is its history.
+pub fn known(state: Option<&Path>, elsewhere: bool) -> Vec<Last> {
+    if elsewhere && state.is_none() {
+        return Vec::new();
+    }
     let histories = Host::here().histories(state);
     histories.into_iter().filter_map(|(_, dir)| Last::of(history::read(&dir).ok()?)).collect()
 }
@@ -154,7 +158,7 @@ fn fold(row: &mut Row, fact: &FactLine) {
         "held" => {
             let word = |name: &str| fact.word(name).map(str::to_owned);
             let by = word("by").unwrap_or_default();
-            row.held = Some(Held { by, text: word("text"), until: word("until") });
+            row.held = Some(Held { by, text: word("text"), until: until(fact) });
             return;
         }
         "released" => {
@@ -169,7 +173,11 @@ fn fold(row: &mut Row, fact: &FactLine) {
         row.pid = None;
         row.reason = Some(fact.text.clone());
     }
-    row.next = fact.word("until").map(str::to_owned);
+    row.next = until(fact);
+}
+
+fn until(fact: &FactLine) -> Option<String> {
+    fact.number("until").map(words::rfc3339)
 }
 
 #[cfg(test)]

@@ -110,7 +110,10 @@ pub fn reason(row: &Row, now: u64, zone: i32) -> String {
                 if row.state == State::Starting { row.waits_for.as_deref().unwrap_or(told) } else { told };
             parts.push(with(&doing, what));
         }
-        State::Waiting => parts.push(with("waiting", row.waits_for.as_deref().unwrap_or(told))),
+        State::Waiting => parts.push(match &row.waits_for {
+            Some(path) => format!("waits for {}", leaf(path)),
+            None => with("waits for its turn", told),
+        }),
         State::Up | State::Done | State::Stopped if !told.is_empty() => parts.push(told.to_owned()),
         State::Up | State::Done | State::Stopped => {}
     }

@@ -40,14 +40,14 @@ pub struct Args {
 /// Shows it.
 pub fn run(args: Args) -> ExitCode {
     if !args.watch {
-        return report::end(show(&args).map(|text| {
-            report::print(&text);
-            Code::Done
+        return report::end(show(&args).and_then(|shown| {
+            report::print(&shown.text);
+            shown.failure.map_or(Ok(Code::Done), Err)
         }));
     }
     let style = Style::here();
     loop {
-        let text = show(&args).unwrap_or_else(|failure| format!("{failure}\n"));
+        let text = show(&args).map_or_else(|failure| format!("{failure}\n"), |shown| shown.text);
         // Home, text, and away with the rest: without a blank moment in between.
         let clear = |text: &str| format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"));
         report::print(&if style.colour { clear(&text) } else { format!("{text}\n") });
@@ -55,15 +55,27 @@ pub fn run(args: Args) -> ExitCode {
     }
 }
 
-fn show(args: &Args) -> Result<String, Failure> {
-    let client = match args.target.client() {
-        Ok(client) => client,
-        Err(failure) if failure.code == Code::NoDaemon => return not_running(args, failure),
-        Err(failure) => return Err(failure),
-    };
-    match &args.path {
-        Some(path) => one(args, &client, path),
-        None => all(args, &client),
+/// What is shown.
+struct Shows {
+    text: String,
+    /// What is shown is only what was last known, because of this.
+    failure: Option<Failure>,
+}
+
+fn show(args: &Args) -> Result<Shows, Failure> {
+    match args.target.client() {
+        Ok(client) => {
+            let text = match &args.path {
+                Some(path) => one(args, &client, path)?,
+                None => all(args, &client)?,
+            };
+            Ok(Shows { text, failure: None })
+        }
+        Err(failure) if failure.code == Code::NoDaemon => match not_running(args)? {
+            Some(text) => Ok(Shows { text, failure: Some(failure) }),
+            None => Err(failure),
+        },
+        Err(failure) => Err(failure),
     }
 }
 
@@ -118,24 +130,23 @@ fn json(rows: &[Row]) -> Result<String, Failure> {
     }
 }
 
-/// What was last known, from the history; the failure to reach a daemon when there is none.
-fn not_running(args: &Args, failure: Failure) -> Result<String, Failure> {
-    let known = last::known(args.state.as_deref());
-    let rows: Vec<&last::Last> = known.iter().collect();
-    if rows.is_empty() {
-        return Err(failure);
+/// What was last known, from the history; `None`: there is none.
+fn not_running(args: &Args) -> Result<Option<String>, Failure> {
+    let known = last::known(args.state.as_deref(), args.target.is_settled());
+    if known.is_empty() {
+        return Ok(None);
     }
     if let Some(asked) = &args.path {
         let (last, path) = last::locate(&known, asked)?;
         let rows: Vec<Row> =
             last.rows.iter().filter(|row| words::is_within(&row.path, &path)).cloned().collect();
-        return if args.json { json(&rows) } else { Ok(draw_last(args, last, &rows)) };
+        return if args.json { json(&rows).map(Some) } else { Ok(Some(draw_last(args, last, &rows))) };
     }
     if args.json {
-        return json(&known.into_iter().flat_map(|last| last.rows).collect::<Vec<_>>());
+        return json(&known.into_iter().flat_map(|last| last.rows).collect::<Vec<_>>()).map(Some);
     }
     let pages: Vec<String> = known.iter().map(|last| draw_last(args, last, &last.rows)).collect();
-    Ok(pages.join("\n"))
+    Ok(Some(pages.join("\n")))
 }
 
 fn draw_last(args: &Args, last: &last::Last, rows: &[Row]) -> String {

@@ -18,7 +18,17 @@ pub struct Target {
 impl Target {
     /// The daemons there are; at least one.
     pub fn client(&self) -> Result<Client, Failure> {
-        Ok(Client::find(self.socket.as_deref(), &Host::here())?)
+        Ok(Client::find(self.socket().as_deref(), &Host::here())?)
+    }
+
+    /// Whether one daemon was named, by its socket.
+    pub fn is_settled(&self) -> bool {
+        self.socket().is_some()
+    }
+
+    fn socket(&self) -> Option<PathBuf> {
+        let given = || std::env::var_os("WOODWARD_SOCKET").filter(|value| !value.is_empty());
+        self.socket.clone().or_else(|| given().map(PathBuf::from))
     }
 }
 

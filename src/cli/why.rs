@@ -28,41 +28,46 @@ pub struct Args {
 
 /// Explains it.
 pub fn run(args: Args) -> ExitCode {
-    report::end(why(&args).map(|text| {
-        report::print(&text);
-        Code::Done
-    }))
+    report::end(why(&args))
 }
 
-fn why(args: &Args) -> Result<String, Failure> {
+fn why(args: &Args) -> Result<Code, Failure> {
     let zone = clock::zone(clock::wall());
-    let (note, why) = match args.target.client() {
+    match args.target.client() {
         Ok(client) => {
             let (endpoint, path) = client.locate(&args.path)?;
-            (String::new(), client.get(endpoint, &format!("/v1/why?path={}&zone={zone}", encode(&path)))?)
+            let why: Why = client.get(endpoint, &format!("/v1/why?path={}&zone={zone}", encode(&path)))?;
+            print(args, &why)?;
+            Ok(Code::Done)
         }
-        Err(failure) if failure.code == Code::NoDaemon => last_known(args, zone, failure)?,
-        Err(failure) => return Err(failure),
-    };
-    if args.json {
-        return match serde_json::to_string_pretty(&why) {
-            Ok(text) => Ok(text + "\n"),
-            Err(error) => Err(Failure::new(Code::Failed, format!("cannot write JSON: {error}"))),
-        };
+        Err(failure) if failure.code == Code::NoDaemon => last_known(args, zone, failure),
+        Err(failure) => Err(failure),
     }
-    Ok(note + &why.text())
 }
 
-/// From the history; the failure to reach a daemon when there is none.
-fn last_known(args: &Args, zone: i32, failure: Failure) -> Result<(String, Why), Failure> {
-    let known = last::known(args.state.as_deref());
+fn print(args: &Args, why: &Why) -> Result<(), Failure> {
+    if !args.json {
+        report::print(&why.text());
+        return Ok(());
+    }
+    match serde_json::to_string_pretty(&why) {
+        Ok(text) => report::print(&(text + "\n")),
+        Err(error) => return Err(Failure::new(Code::Failed, format!("cannot write JSON: {error}"))),
+    }
+    Ok(())
+}
+
+/// From the history, if there is one; that no daemon was reached is a failure all the same.
+fn last_known(args: &Args, zone: i32, failure: Failure) -> Result<Code, Failure> {
+    let known = last::known(args.state.as_deref(), args.target.is_settled());
     if known.is_empty() {
         return Err(failure);
     }
     let now = clock::wall();
     let (last, path) = last::locate(&known, &args.path)?;
-    let ago = lasted(now.saturating_sub(last.seen));
-    let note = format!("not running; from the history, last seen {ago} ago\n");
-    let why = explain(&Known { path: &path, facts: &last.facts, rows: &[], lines: &[], now, zone });
-    Ok((note, why))
+    if !args.json {
+        report::print(&format!("not running; last seen {} ago\n", lasted(now.saturating_sub(last.seen))));
+    }
+    print(args, &explain(&Known { path: &path, facts: &last.facts, rows: &[], lines: &[], now, zone }))?;
+    Err(failure)
 }

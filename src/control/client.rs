@@ -1,6 +1,6 @@
 //! The other side: finds the daemons there are, asks them.
 //!
-//! `--socket`, else `WOODWARD_SOCKET`, settles it. Otherwise every socket in the caller's own directories and in
+//! A socket that is named settles it. Otherwise every socket in the caller's own directories and in
 //! `/run/woodward` is asked for its trees; the PATH then picks the daemon. Everything blocks: a small runtime of one
 //! thread drives the connections.
 
@@ -54,11 +54,8 @@ impl Client {
             .enable_all()
             .build()
             .map_err(|error| Problem::new(1, format!("cannot ask a daemon: {error}")))?;
-        let settled = socket.map(Path::to_owned).or_else(|| {
-            std::env::var_os("WOODWARD_SOCKET").filter(|value| !value.is_empty()).map(PathBuf::from)
-        });
-        let endpoints = match settled {
-            Some(socket) => vec![runtime.block_on(meet(&socket)).map_err(|miss| miss.problem(&socket))?],
+        let endpoints = match socket {
+            Some(socket) => vec![runtime.block_on(meet(socket)).map_err(|miss| miss.problem(socket))?],
             None => runtime.block_on(look_around(host))?,
         };
         Ok(Client { runtime, endpoints })

@@ -98,7 +98,7 @@ fn a_restart_says_who_goes_along() {
         &[
             plan,
             fact(0, logger, "asked", "asked to stop: SIGTERM, 10s"),
-            asked(fact(519, logger, "ended", "ended: exit 0")),
+            asked(fact(519, logger, "ended", "ended: exit 0; its group is empty")),
             fact(519, path, "asked", "asked to stop: SIGTERM, 10s"),
             asked(fact(10_519, path, "ended", "ended: SIGKILL")),
             fact(10_520, path, "starting", "starting"),
@@ -130,7 +130,7 @@ fn a_stop_says_who_stays_up() {
         &[
             Step::Plan { path: "acs/naming".into(), goes_along: Vec::new(), stays_up },
             fact(0, "acs/naming", "asked", "asked to stop: SIGTERM, 10s"),
-            with(fact(20, "acs/naming", "ended", "ended: exit 0"), "asked", json!(true)),
+            with(fact(20, "acs/naming", "ended", "ended: exit 0; its group is empty"), "asked", json!(true)),
             outcome(row("acs/naming", State::Stopped, None), None, &[]),
         ],
     );

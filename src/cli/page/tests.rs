@@ -249,7 +249,11 @@ fn a_reason_is_one_clause() {
     check(told(next(service("t/a", State::Backoff, 0, 1), 400), "exit 1"), "again in 400ms: exit 1");
     check(next(service("t/a", State::Stopping, 1, 2), 8000), "stopping, 2 of 10s");
     check(told(service("t/a", State::Parked, 0, 2), "exit 78"), "parked: exit 78");
-    check(told(service("t/a", State::Waiting, 0, 2), "for cdb"), "waiting: for cdb");
+    check(
+        Row { waits_for: Some("t/cdb".to_owned()), ..service("t/a", State::Waiting, 0, 2) },
+        "waits for cdb",
+    );
+    check(service("t/a", State::Waiting, 0, 2), "waits for its turn");
     check(Row { dropped_lines: 12, ..service("t/a", State::Up, 1, 2) }, "12 lines dropped");
     check(Row { status_text: Some("serving".to_owned()), ..service("t/a", State::Up, 1, 2) }, "\"serving\"");
     let held = Held { by: "ana".to_owned(), text: None, until: Some(words::rfc3339(NOW)) };
