@@ -11,9 +11,10 @@ use woodward_engine::{Reply, Verb};
 
 use super::company;
 use super::follow;
+use super::house::House;
 use super::message::{Problem, Step};
 use super::params::Params;
-use super::server::{Desk, House, Peer, one};
+use super::server::{Desk, Peer, one};
 use crate::record::fact::FactLine;
 use crate::record::words::is_within;
 use crate::runtime::{InstanceError, Who};
@@ -102,7 +103,7 @@ impl<H: House> Asker<H> {
         self.say(&Step::Plan { path: self.path.clone(), goes_along, stays_up }).await;
 
         // Before the request, so that its first fact is not missed.
-        let mut facts = self.house.record().follow_facts();
+        let mut facts = self.house.follow_facts();
         let house = self.house.clone();
         let path = self.path.clone();
         let request = tokio::spawn(async move {
@@ -153,7 +154,7 @@ impl<H: House> Asker<H> {
     }
 
     fn outcome(&self, path: &str, problem: Option<Problem>, failed: &[String]) -> Step {
-        let lines = if failed.is_empty() { Vec::new() } else { self.house.record().lines(failed, 5) };
+        let lines = if failed.is_empty() { Vec::new() } else { self.house.lines(failed, 5) };
         Step::Outcome {
             path: path.to_owned(),
             row: self.house.view().row(path).cloned().map(Box::new),

@@ -130,7 +130,7 @@ impl Client {
     /// Waits, for those who ask again.
     pub fn pause(time: Duration) {
         if let Ok(runtime) = Builder::new_current_thread().enable_time().build() {
-            runtime.block_on(tokio::time::sleep(time));
+            runtime.block_on(async { tokio::time::sleep(time).await });
         }
     }
 }

@@ -18,9 +18,10 @@ use serde::Serialize;
 use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
 use tokio::sync::mpsc;
 
+use super::house::House;
 use super::message::{Dropped, Problem};
 use super::params::Params;
-use super::server::{Desk, House, json, one, one_or_all};
+use super::server::{Desk, json, one, one_or_all};
 use crate::record::Line;
 use crate::record::fact::FactLine;
 use crate::record::words::is_within;
@@ -42,7 +43,7 @@ pub(super) async fn events<H: House>(
     let follow = params.flag("follow")?;
     params.finish()?;
     let top = one_or_all(&desk.house.view(), asked)?;
-    let record = desk.house.record();
+    let record = &desk.house;
     // First the receiver, then what there is: nothing falls between, and `seq` tells what came twice.
     let receiver = record.follow_facts();
     let mut facts = record.facts(&top);
@@ -74,7 +75,7 @@ pub(super) async fn logs<H: House>(
     if tops.is_empty() {
         tops.push(String::new());
     }
-    let record = desk.house.record();
+    let record = &desk.house;
     let receiver = record.follow_lines();
     let lines = record.lines(&tops, n);
     if !follow {

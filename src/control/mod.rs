@@ -22,6 +22,7 @@ pub mod bind;
 pub mod client;
 mod company;
 mod follow;
+mod house;
 pub mod message;
 mod params;
 pub mod places;
@@ -30,4 +31,5 @@ mod server;
 mod show;
 
 pub use bind::{BindError, bind};
-pub use server::{House, serve};
+pub use house::House;
+pub use server::serve;

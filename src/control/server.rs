@@ -1,6 +1,5 @@
 //! The daemon's side: routes, and who is let in.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,70 +15,14 @@ use axum::serve::IncomingStream;
 use nix::unistd::{Uid, User, geteuid};
 use serde::Serialize;
 use tokio::net::UnixListener;
-use woodward_engine::{Reply, Time, Verb};
 
 use super::bind::Unlink;
+use super::house::House;
 use super::message::{Daemon, Found, Problem, Up};
 use super::params::Params;
 use super::{ask, follow, resolve, show};
-use crate::record::Record;
 use crate::record::words::is_within;
 use crate::runtime::view::{Row, State as RowState, View};
-use crate::runtime::{Closed, Handle, InstanceError, Who};
-use crate::tree::Plan;
-
-/// What the server needs of a running daemon.
-pub trait House: Clone + Send + Sync + 'static {
-    /// The published view; never waits.
-    fn view(&self) -> Arc<View>;
-    /// The plans that run.
-    fn plans(&self) -> Vec<Arc<Plan>>;
-    /// Facts and lines.
-    fn record(&self) -> &Record;
-    /// The engine's clock.
-    fn now(&self) -> Time;
-    /// Asks the engine.
-    fn request(&self, path: &str, verb: Verb, who: Who)
-    -> impl Future<Output = Result<Reply, Closed>> + Send;
-    /// Makes an instance of a template.
-    fn start_instance(
-        &self,
-        path: &str,
-        args: &[(String, String)],
-        who: Who,
-    ) -> impl Future<Output = Result<Reply, InstanceError>> + Send;
-}
-
-impl House for Handle {
-    fn view(&self) -> Arc<View> {
-        self.view()
-    }
-
-    fn plans(&self) -> Vec<Arc<Plan>> {
-        self.plans()
-    }
-
-    fn record(&self) -> &Record {
-        self.record()
-    }
-
-    fn now(&self) -> Time {
-        self.now()
-    }
-
-    async fn request(&self, path: &str, verb: Verb, who: Who) -> Result<Reply, Closed> {
-        self.request(path, verb, who).await
-    }
-
-    async fn start_instance(
-        &self,
-        path: &str,
-        args: &[(String, String)],
-        who: Who,
-    ) -> Result<Reply, InstanceError> {
-        self.start_instance(path, args, who).await
-    }
-}
 
 /// Answers on `listener` until dropped; the socket file is removed then.
 pub async fn serve<H: House>(house: H, listener: UnixListener) -> std::io::Result<()> {
@@ -269,7 +212,7 @@ async fn why<H: House>(State(desk): State<Desk<H>>, mut params: Params) -> Resul
     params.finish()?;
     let view = desk.house.view();
     let path = one(&view, &asked)?;
-    Ok(json(StatusCode::OK, &desk.house.record().why(&path, &view, zone.unwrap_or(0))))
+    Ok(json(StatusCode::OK, &desk.house.why(&path, zone.unwrap_or(0))))
 }
 
 async fn no_such_route(request: Request) -> Problem {
@@ -281,3 +224,6 @@ async fn wrong_method(request: Request) -> Problem {
     let error = format!("cannot answer {} {}: wrong method", request.method(), request.uri().path());
     Problem::new(64, error).hint("GET asks, POST changes: start, stop, restart, hold, release")
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,9 +8,10 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use woodward_engine::spec::{self, Child, Children, Kind, Shutdown};
 
+use super::house::House;
 use super::message::{Problem, Run, Shown};
 use super::params::Params;
-use super::server::{Desk, House, json, one};
+use super::server::{Desk, json, one};
 use crate::record::fact::{self, FactLine};
 use crate::record::words::{is_within, span};
 use crate::tree::{Plan, WorkerPlan};
@@ -32,7 +33,7 @@ pub(super) async fn show<H: House>(
     let path = one(&view, &asked)?;
     let plans = desk.house.plans();
     let planned = Planned::of(&plans, &path);
-    let record = desk.house.record();
+    let record = &desk.house;
     let worker = planned.as_ref().and_then(|planned| planned.worker);
     let shown = Shown {
         rows: view.rows().filter(|row| is_within(&row.path, &path)).cloned().collect(),

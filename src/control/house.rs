@@ -1,0 +1,91 @@
+//! What the server needs of a running daemon; the runtime's handle has it, and tests have one without processes.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::sync::broadcast::Receiver;
+use woodward_engine::{Reply, Time, Verb};
+
+use crate::record::Line;
+use crate::record::fact::FactLine;
+use crate::record::why::Why;
+use crate::runtime::view::View;
+use crate::runtime::{Closed, Handle, InstanceError, Who};
+use crate::tree::Plan;
+
+/// A running daemon.
+pub trait House: Clone + Send + Sync + 'static {
+    /// The published view; never waits.
+    fn view(&self) -> Arc<View>;
+    /// The plans that run.
+    fn plans(&self) -> Vec<Arc<Plan>>;
+    /// The engine's clock.
+    fn now(&self) -> Time;
+    /// Facts about `path` and everything below it, oldest first.
+    fn facts(&self, path: &str) -> Vec<Arc<FactLine>>;
+    /// Facts from now on.
+    fn follow_facts(&self) -> Receiver<Arc<FactLine>>;
+    /// The last `n` lines of these children and everything below them.
+    fn lines(&self, paths: &[String], n: usize) -> Vec<Arc<Line>>;
+    /// Lines from now on.
+    fn follow_lines(&self) -> Receiver<Arc<Line>>;
+    /// Why `path` is as it is. `zone`: seconds east of Greenwich.
+    fn why(&self, path: &str, zone: i32) -> Why;
+    /// Asks the engine and waits for its one answer.
+    fn request(&self, path: &str, verb: Verb, who: Who)
+    -> impl Future<Output = Result<Reply, Closed>> + Send;
+    /// Makes an instance of a template and waits for the engine's one answer.
+    fn start_instance(
+        &self,
+        path: &str,
+        args: &[(String, String)],
+        who: Who,
+    ) -> impl Future<Output = Result<Reply, InstanceError>> + Send;
+}
+
+impl House for Handle {
+    fn view(&self) -> Arc<View> {
+        self.view()
+    }
+
+    fn plans(&self) -> Vec<Arc<Plan>> {
+        self.plans()
+    }
+
+    fn now(&self) -> Time {
+        self.now()
+    }
+
+    fn facts(&self, path: &str) -> Vec<Arc<FactLine>> {
+        self.record().facts(path)
+    }
+
+    fn follow_facts(&self) -> Receiver<Arc<FactLine>> {
+        self.record().follow_facts()
+    }
+
+    fn lines(&self, paths: &[String], n: usize) -> Vec<Arc<Line>> {
+        self.record().lines(paths, n)
+    }
+
+    fn follow_lines(&self) -> Receiver<Arc<Line>> {
+        self.record().follow_lines()
+    }
+
+    fn why(&self, path: &str, zone: i32) -> Why {
+        self.record().why(path, &self.view(), zone)
+    }
+
+    async fn request(&self, path: &str, verb: Verb, who: Who) -> Result<Reply, Closed> {
+        self.request(path, verb, who).await
+    }
+
+    async fn start_instance(
+        &self,
+        path: &str,
+        args: &[(String, String)],
+        who: Who,
+    ) -> Result<Reply, InstanceError> {
+        self.start_instance(path, args, who).await
+    }
+}
