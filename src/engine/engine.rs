@@ -1,62 +1,220 @@
 //! The forest and its one function.
+//!
+//! | rule | room |
+//! |---|---|
+//! | what wakes the engine, what it asks for, what it tells | `event`, `effect`, `fact`, `view` |
+//! | states of children; the one function that writes them | `child` |
+//! | supervisors: mailbox, phases, readiness, the end of a supervisor | `node` |
+//! | order by list: one operation at a time (OTP) | `listed` |
+//! | order by dependencies: marks and two predicates | `dependencies` |
+//! | outcomes: started, ready, declined, failed, ended | `outcome` |
+//! | decisions: matrix, counting, giving up, parking | `decide`, `restart` |
+//! | the ladder, deadlines of subtrees, proper ends | `stop` |
+//! | OTP's API | `request` |
+//! | what a person says of a path | `hold`, `place` |
+//! | trees | `forest` |
+//! | saving and adopting | `adopt` |
 
+use crate::adopt::Foundlings;
+use crate::child::{ChildIx, Children};
 use crate::event::{Event, Gen, PathId};
-use crate::view::Row;
+use crate::fact::Incident;
+use crate::forest::{Tree, forest_node};
+use crate::node::{NodeIx, Nodes};
+use crate::place::Places;
+use crate::timers::{Alarm, Ticket, Timers};
 use crate::{Effect, Time};
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// The whole forest: every tree, every supervisor, every child.
-#[derive(Debug, Default)]
-pub struct Engine {}
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) now: Time,
+    pub(crate) places: Places,
+    pub(crate) kids: Children,
+    pub(crate) nodes: Nodes,
+    pub(crate) trees: Vec<Tree>,
+    /// Who has which current generation.
+    pub(crate) generations: HashMap<Gen, ChildIx, BuildHasherDefault<GenHasher>>,
+    pub(crate) timers: Timers,
+    pub(crate) runnable: VecDeque<NodeIx>,
+    pub(crate) foundlings: Foundlings,
+    /// The chain that what is decided now belongs to.
+    pub(crate) cause: Incident,
+    pub(crate) fx: Vec<Effect>,
+    last_generation: u64,
+    last_incident: u64,
+    stale: u64,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Engine {
+            now: Time::default(),
+            places: Places::default(),
+            kids: Children::default(),
+            nodes: Nodes::new(forest_node()),
+            trees: Vec::new(),
+            generations: HashMap::default(),
+            timers: Timers::default(),
+            runnable: VecDeque::new(),
+            foundlings: Foundlings::default(),
+            cause: Incident::default(),
+            fx: Vec::new(),
+            last_generation: 0,
+            last_incident: 0,
+            stale: 0,
+        }
+    }
+}
 
 impl Engine {
     /// An empty forest.
     pub fn new() -> Engine {
-        Engine {}
+        Engine::default()
     }
 
-    /// Decides what follows from `event` at `now` and appends it to `effects`. Total: any event in any state.
+    /// Decides what follows from `event` at `now` and appends it to `effects`. Total: any event in any state. A `now`
+    /// before that of the last call counts as the same moment.
     pub fn handle(&mut self, now: Time, event: Event, effects: &mut Vec<Effect>) {
-        let _ = (now, event, effects);
-        todo!()
+        self.begin_turn(now, effects);
+        let child = self.child_of(&event);
+        match (event, child) {
+            (Event::Request { id, path, verb }, _) => self.request(id, &path, verb),
+            (Event::Tick, _) => self.tick(),
+            (event, Some(c)) => self.outcome(event, c),
+            (Event::Ended { generation, exit }, None) if self.foundling_ended(generation, exit) => {}
+            (_, None) => self.stale += 1,
+        }
+        self.end_turn(effects);
+    }
+
+    fn outcome(&mut self, event: Event, c: ChildIx) {
+        match event {
+            Event::Started { .. } => self.started(c),
+            Event::Ready { .. } => self.ready(c),
+            Event::Declined { .. } => self.declined(c),
+            Event::Failed { why, .. } => self.failed(c, why),
+            Event::Ended { .. } if self.kids[c].is_supervisor() => self.node_killed(c),
+            Event::Ended { exit, .. } => self.child_ended(c, exit, None),
+            Event::Sick { .. } => self.reported_sick(c),
+            Event::Request { .. } | Event::Tick => {}
+        }
+    }
+
+    /// Deadlines that are due act, in their order; everything that follows from one does before the next.
+    fn tick(&mut self) {
+        while let Some((at, ticket, alarm)) = self.timers.first() {
+            if at > self.now {
+                break;
+            }
+            self.timers.pop();
+            if self.is_due(ticket, alarm) {
+                if let Some(c) = alarm.child() {
+                    self.kids[c].ticket = Ticket::default();
+                }
+                self.cause = self.new_incident();
+                self.alarm(alarm);
+                self.run_all();
+            }
+        }
+    }
+
+    fn is_due(&self, ticket: Ticket, alarm: Alarm) -> bool {
+        is_due(&self.kids, &self.places, self.timers.first().map(|f| f.0), ticket, alarm)
+    }
+
+    pub(crate) fn begin_turn(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        self.now = self.now.max(now);
+        self.places.bury();
+        std::mem::swap(&mut self.fx, effects);
+    }
+
+    pub(crate) fn end_turn(&mut self, effects: &mut Vec<Effect>) {
+        self.run_all();
+        let Engine { timers, kids, places, .. } = self;
+        timers.tidy(|ticket, alarm| is_due(kids, places, None, ticket, alarm));
+        std::mem::swap(&mut self.fx, effects);
     }
 
     /// When `Tick` is wanted at the latest.
     pub fn next_deadline(&self) -> Option<Time> {
-        todo!()
+        self.timers.first().map(|(at, ..)| at)
+    }
+
+    /// Events that were dropped because their generation was not current.
+    pub fn stale_events(&self) -> u64 {
+        self.stale
     }
 
     /// The full path, ids joined by `/`.
     pub fn path(&self, id: PathId) -> String {
-        let _ = id;
-        todo!()
+        self.places.spell(id)
     }
 
     /// The path of a full name.
     pub fn find(&self, path: &str) -> Option<PathId> {
-        let _ = path;
-        todo!()
+        self.places.find(path)
     }
 
     /// The path whose attempt this is, while it is current.
     pub fn path_of(&self, generation: Gen) -> Option<PathId> {
-        let _ = generation;
-        todo!()
+        self.generations.get(&generation).map(|&c| self.kids[c].path)
     }
 
-    /// All rows, each supervisor before its children, in start order.
-    pub fn rows(&self) -> Vec<Row> {
-        todo!()
+    /// Generations up to this one were used before: those to come are greater.
+    pub fn reserve_generations(&mut self, up_to: Gen) {
+        self.last_generation = self.last_generation.max(up_to.0);
     }
 
-    /// One row.
-    pub fn row(&self, id: PathId) -> Option<Row> {
-        let _ = id;
-        todo!()
+    /// The greatest generation given out so far.
+    pub fn last_generation(&self) -> Gen {
+        Gen(self.last_generation)
     }
 
-    /// Paths whose row may have changed since the last call.
+    /// Paths whose row may have changed since the last call, also those that have vanished.
     pub fn take_changed(&mut self, into: &mut Vec<PathId>) {
-        let _ = into;
-        todo!()
+        self.places.take_dirty(into);
+    }
+
+    pub(crate) fn new_generation(&mut self) -> Gen {
+        self.last_generation += 1;
+        Gen(self.last_generation)
+    }
+
+    pub(crate) fn new_incident(&mut self) -> Incident {
+        self.last_incident += 1;
+        Incident(self.last_incident)
+    }
+}
+
+fn is_due(kids: &Children, places: &Places, _at: Option<Time>, ticket: Ticket, alarm: Alarm) -> bool {
+    match (alarm, alarm.child()) {
+        (_, Some(c)) => kids[c].ticket == ticket,
+        (Alarm::Release(path), _) => {
+            places[path].sticky.as_ref().is_some_and(|s| s.hold.is_some_and(|h| h.until.is_some()))
+        }
+        _ => false,
+    }
+}
+
+/// Generations are numbers in sequence: one multiplication spreads them.
+#[derive(Debug, Default)]
+pub(crate) struct GenHasher(u64);
+
+impl Hasher for GenHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for &b in bytes {
+            self.write_u64(u64::from(b));
+        }
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        self.0 = (self.0 ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }

@@ -6,12 +6,27 @@
 
 #![forbid(unsafe_code)]
 
+mod adopt;
+mod child;
+mod decide;
+mod dependencies;
 pub mod effect;
 pub mod engine;
 pub mod event;
 pub mod fact;
+mod forest;
+mod hold;
+mod listed;
+mod node;
+mod outcome;
+mod place;
+mod plan;
+mod request;
+mod restart;
 pub mod spec;
+mod stop;
 pub mod time;
+mod timers;
 pub mod view;
 
 pub use effect::{Effect, Reply};

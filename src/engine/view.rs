@@ -1,7 +1,14 @@
 //! What can be seen of a child from outside: one [`Row`], the source of every status.
 
+use crate::Engine;
+use crate::child::{ChildIx, St};
 use crate::event::{Exit, Gen, Key, PathId, Reason};
+use crate::node::{FOREST_NODE, Phase};
+use crate::place::FOREST;
+use crate::plan::{Item, Sup};
 use crate::time::Time;
+use crate::timers::Ticket;
+use std::sync::Arc;
 
 /// The state of one child or supervisor.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,4 +69,135 @@ pub enum State {
     Done,
     /// Down until a person or a time.
     Parked,
+}
+
+impl Engine {
+    /// All rows, each supervisor before its children, in start order. Planned children of a supervisor that does not
+    /// run are among them.
+    pub fn rows(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for c in self.children(FOREST_NODE) {
+            self.push_rows(c, &mut rows);
+        }
+        rows
+    }
+
+    /// One row; `None` when nobody is known there.
+    pub fn row(&self, id: PathId) -> Option<Row> {
+        if id == FOREST || !self.places.contains(id) {
+            return None;
+        }
+        match self.places[id].child {
+            Some(c) => Some(self.row_of(c)),
+            None => self.planned(id).map(|item| self.row_of_absent(id, &item)),
+        }
+    }
+
+    fn push_rows(&self, c: ChildIx, rows: &mut Vec<Row>) {
+        rows.push(self.row_of(c));
+        match (self.kids[c].sub, self.kids[c].item.supervisor()) {
+            (Some(n), _) if self.nodes[n].phase != Phase::Opening => {
+                for c in self.children(n) {
+                    self.push_rows(c, rows);
+                }
+            }
+            (_, Some(sup)) => self.push_absent(self.kids[c].path, sup, rows),
+            (_, None) => {}
+        }
+    }
+
+    fn push_absent(&self, above: PathId, sup: &Sup, rows: &mut Vec<Row>) {
+        for item in sup.items.iter().filter(|_| !sup.is_pool()) {
+            let Some(path) = self.places.below(above, &item.id) else { continue };
+            rows.push(self.row_of_absent(path, item));
+            if let Some(sup) = item.supervisor() {
+                self.push_absent(path, sup, rows);
+            }
+        }
+    }
+
+    /// The specification of a path nobody is at now.
+    fn planned(&self, id: PathId) -> Option<Arc<Item>> {
+        let place = &self.places[id];
+        if place.parent == FOREST {
+            return None;
+        }
+        let above = match self.places[place.parent].child {
+            Some(c) if self.kids[c].sub.is_some_and(|n| self.nodes[n].phase != Phase::Opening) => {
+                return None;
+            }
+            Some(c) => self.kids[c].item.clone(),
+            None => self.planned(place.parent)?,
+        };
+        above.supervisor()?.items.iter().find(|item| item.id == place.name).cloned()
+    }
+
+    fn row_of(&self, c: ChildIx) -> Row {
+        let child = &self.kids[c];
+        let sup = child.item.supervisor();
+        let used = match (child.sub, &child.window, child.worker().and_then(|w| w.limit.as_ref())) {
+            (Some(n), ..) => self.nodes[n].window.count(self.now, self.nodes[n].sup.period),
+            (None, Some(window), Some(limit)) => window.count(self.now, limit.period),
+            _ => 0,
+        };
+        let waits_for = child
+            .edges
+            .as_ref()
+            .filter(|_| child.st == St::Waiting)
+            .and_then(|e| {
+                e.after.iter().find(|&&a| !matches!(self.kids[a].st, St::Up { ready: true } | St::Done))
+            })
+            .map(|&a| self.kids[a].path);
+        let ends = child.sub.is_some_and(|n| self.nodes[n].is_ending());
+        Row {
+            key: sup.is_none().then_some(child.key),
+            state: match child.st {
+                _ if ends => State::Stopping,
+                St::Down => State::Stopped,
+                St::Waiting => State::Waiting,
+                St::Starting | St::Up { ready: false } => State::Starting,
+                St::Up { ready: true } => State::Up,
+                St::Ended { .. } | St::Stopping { .. } => State::Stopping,
+                St::Pending { .. } => State::Backoff,
+                St::Done => State::Done,
+                St::Parked => State::Parked,
+            },
+            next: self.is_armed(c).then_some(child.deadline),
+            waits_for,
+            used,
+            ..self.row_of_place(child.path)
+        }
+    }
+
+    fn row_of_absent(&self, path: PathId, item: &Item) -> Row {
+        let place = &self.places[path];
+        let parked = place.parked();
+        let state = if parked.is_some() { State::Parked } else { State::Stopped };
+        Row { key: item.worker().map(|w| w.key), state, next: parked.flatten(), ..self.row_of_place(path) }
+    }
+
+    /// What is known of a path, whoever is there.
+    fn row_of_place(&self, path: PathId) -> Row {
+        let place = &self.places[path];
+        Row {
+            path,
+            parent: (place.parent != FOREST).then_some(place.parent),
+            key: None,
+            generation: place.generation,
+            state: State::Stopped,
+            since: place.since,
+            restarts: place.restarts,
+            exit: place.exit,
+            reason: place.reason,
+            hold: place.sticky.as_ref().and_then(|s| s.hold),
+            stopped_by_hand: place.is_stopped(),
+            next: None,
+            waits_for: None,
+            used: 0,
+        }
+    }
+
+    fn is_armed(&self, c: ChildIx) -> bool {
+        self.kids[c].ticket != Ticket::default()
+    }
 }

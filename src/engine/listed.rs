@@ -1,0 +1,335 @@
+//! Order by list: OTP's discipline. One operation at a time, one child at a time.
+//!
+//! Every operation, from the initial start to `terminate_child`, is one value: *stop these in reverse, start those in
+//! order, then do this*. While something is between start and *started*, or is stopping, the mailbox is closed. While
+//! only readiness is awaited it is open, and what is decided then is merged into the operation: the new group's
+//! running members stop, then the new group and what was still to be started starts, and what the old one was for
+//! still holds. An operation waits for readiness only if it has another child to start.
+//!
+//! A pool (`simple_one_for_one`) is listed too; at its end all instances are asked at once.
+
+use crate::child::{ChildIx, St, Want};
+use crate::effect::ErrorKind;
+use crate::fact::{Incident, What};
+use crate::node::{Msg, NodeIx, Phase, WaitOf};
+use crate::spec::{InitialStart, Strategy};
+use crate::{Engine, Reason, Reply};
+
+/// Children, taken from the end; a single one needs no allocation.
+#[derive(Debug, Default)]
+pub(crate) struct Slots {
+    first: Option<ChildIx>,
+    more: Vec<ChildIx>,
+}
+
+impl Slots {
+    pub fn one(c: ChildIx) -> Slots {
+        Slots { first: Some(c), more: Vec::new() }
+    }
+
+    pub fn push(&mut self, c: ChildIx) {
+        match self.first {
+            None => self.first = Some(c),
+            Some(_) => self.more.push(c),
+        }
+    }
+
+    pub fn last(&self) -> Option<ChildIx> {
+        self.more.last().copied().or(self.first)
+    }
+
+    pub fn pop(&mut self) -> Option<ChildIx> {
+        self.more.pop().or_else(|| self.first.take())
+    }
+
+    pub fn len(&self) -> usize {
+        self.more.len() + usize::from(self.first.is_some())
+    }
+
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = ChildIx> + '_ {
+        self.first.into_iter().chain(self.more.iter().copied())
+    }
+}
+
+impl FromIterator<ChildIx> for Slots {
+    fn from_iter<I: IntoIterator<Item = ChildIx>>(children: I) -> Slots {
+        let mut children = children.into_iter();
+        Slots { first: children.next(), more: children.collect() }
+    }
+}
+
+/// Stop these, start those, then.
+#[derive(Debug)]
+pub(crate) struct Op {
+    /// In start order: the last one stops first.
+    pub stop: Slots,
+    /// In reverse start order: the last one starts first.
+    pub start: Slots,
+    pub then: Then,
+    pub incident: Incident,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// The initial start is over.
+    Boot,
+    /// Nothing more: a restart, a request.
+    Rest,
+    /// The supervisor ends.
+    Die(Reason),
+}
+
+impl Op {
+    /// Takes a child out of what is still to be done.
+    pub fn forget(&mut self, c: ChildIx) {
+        self.stop = self.stop.iter().filter(|&x| x != c).collect();
+        self.start = self.start.iter().filter(|&x| x != c).collect();
+    }
+}
+
+/// Where a supervisor stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Waits for an outcome and takes no message.
+    Closed,
+    /// Waits for readiness only.
+    Open,
+    /// Nothing to do.
+    Idle,
+}
+
+impl Engine {
+    pub(crate) fn boot(&mut self, n: NodeIx, children: Vec<ChildIx>) {
+        let start = children.into_iter().rev().collect();
+        self.begin(n, Op { stop: Slots::default(), start, then: Then::Boot, incident: self.cause });
+    }
+
+    /// Carries the operation on as far as it goes.
+    pub(crate) fn step(&mut self, n: NodeIx) -> Step {
+        loop {
+            let Some(op) = &self.nodes[n].op else { return Step::Idle };
+            self.cause = op.incident;
+            if let Some(c) = op.stop.last() {
+                match self.kids[c].st {
+                    St::Up { .. } | St::Starting => {
+                        self.ask(c);
+                        return Step::Closed;
+                    }
+                    St::Stopping { .. } => return Step::Closed,
+                    st => {
+                        self.pop_stop(n);
+                        if let St::Ended { reason, .. } = st {
+                            self.judge(c, reason);
+                        }
+                        self.put_down(c);
+                    }
+                }
+            } else if let Some(c) = op.start.last() {
+                match self.kids[c].st {
+                    St::Starting | St::Stopping { .. } => return Step::Closed,
+                    St::Up { ready: false } if op.start.len() > 1 => return Step::Open,
+                    St::Waiting if self.may_start(c) => self.start(c),
+                    St::Waiting => {
+                        self.pop_start(n);
+                        self.set(c, St::Down);
+                    }
+                    _ => self.pop_start(n),
+                }
+            } else {
+                match op.then {
+                    Then::Die(reason) => {
+                        self.node_ended(n, reason);
+                        return Step::Closed;
+                    }
+                    Then::Boot => self.nodes[n].phase = Phase::Run,
+                    Then::Rest => {}
+                }
+                self.nodes[n].op = None;
+            }
+        }
+    }
+
+    /// Held by a person, and not by this person's request started.
+    fn may_start(&self, c: ChildIx) -> bool {
+        !self.is_held(c) || [WaitOf::Add, WaitOf::Back, WaitOf::Start].iter().any(|&of| self.waits(c, of))
+    }
+
+    fn pop_stop(&mut self, n: NodeIx) {
+        if let Some(c) = self.nodes[n].op.as_mut().and_then(|op| op.stop.pop()) {
+            let time = self.stop_time(c);
+            if let Some(deadline) = &mut self.nodes[n].deadline {
+                deadline.left = deadline.left.saturating_sub(time);
+            }
+        }
+    }
+
+    fn pop_start(&mut self, n: NodeIx) {
+        if let Some(op) = &mut self.nodes[n].op {
+            op.start.pop();
+        }
+    }
+
+    /// Begins an operation, or merges it into one that waits for readiness.
+    pub(crate) fn begin(&mut self, n: NodeIx, mut op: Op) {
+        if let Some(old) = self.nodes[n].op.take() {
+            let mut start: Vec<ChildIx> = op.start.iter().chain(old.start.iter()).collect();
+            start.sort_by_key(|&c| std::cmp::Reverse(self.kids[c].seq));
+            start.dedup();
+            let mut stop: Vec<ChildIx> = op.stop.iter().chain(old.stop.iter()).collect();
+            stop.sort_by_key(|&c| self.kids[c].seq);
+            stop.dedup();
+            op = Op {
+                stop: stop.into_iter().collect(),
+                start: start.into_iter().collect(),
+                then: old.then,
+                ..op
+            };
+        }
+        self.nodes[n].op = Some(op);
+        self.wake(n);
+    }
+
+    pub(crate) fn bring_up_listed(&mut self, n: NodeIx, c: ChildIx) {
+        self.begin(
+            n,
+            Op { stop: Slots::default(), start: Slots::one(c), then: Then::Rest, incident: self.cause },
+        );
+    }
+
+    pub(crate) fn bring_down_listed(&mut self, n: NodeIx, c: ChildIx) {
+        self.begin(
+            n,
+            Op { stop: Slots::one(c), start: Slots::default(), then: Then::Rest, incident: self.cause },
+        );
+    }
+
+    /// Who restarts with `c`, `c` among them, in start order.
+    pub(crate) fn group_listed(&self, n: NodeIx, c: ChildIx) -> Vec<ChildIx> {
+        let seq = self.kids[c].seq;
+        match self.nodes[n].sup.strategy {
+            Strategy::OneForOne | Strategy::SimpleOneForOne => vec![c],
+            Strategy::RestForOne => {
+                let mut behind: Vec<ChildIx> =
+                    self.children(n).rev().take_while(|&x| self.kids[x].seq > seq).collect();
+                behind.push(c);
+                behind.reverse();
+                behind
+            }
+            Strategy::OneForAll => self.list_children(n),
+        }
+    }
+
+    /// The group of `c` stops and, unless that waits for a back-off, starts again.
+    pub(crate) fn restart_group_listed(&mut self, n: NodeIx, c: ChildIx, group: &[ChildIx], now: bool) {
+        let mut stop = Slots::default();
+        let mut start = Vec::new();
+        for &x in group {
+            if x != c && (self.is_held(x) || self.kids[x].st == St::Parked) {
+                continue;
+            }
+            if self.kids[x].st.is_live() {
+                stop.push(x);
+                if x != c {
+                    self.drag_along(x, c);
+                }
+            } else if now || x != c {
+                self.disarm(x);
+                self.set(x, St::Waiting);
+            }
+            self.kids[x].want = Want::Up;
+            if x == c || !self.kids[x].is_temporary() {
+                start.push(x);
+            }
+        }
+        let start = if now { start.into_iter().rev().collect() } else { Slots::default() };
+        self.begin(n, Op { stop, start, then: Then::Rest, incident: self.cause });
+    }
+
+    /// As above for a group of one that is down: nothing is allocated.
+    pub(crate) fn restart_alone(&mut self, n: NodeIx, c: ChildIx) {
+        if self.kids[c].st != St::Waiting {
+            self.disarm(c);
+            self.set(c, St::Waiting);
+        }
+        self.kids[c].want = Want::Up;
+        self.bring_up_listed(n, c);
+    }
+
+    /// The operation is replaced by stopping everything.
+    pub(crate) fn stop_all(&mut self, n: NodeIx, reason: Reason) {
+        let stop: Slots = self.children(n).filter(|&c| self.kids[c].st.is_live()).collect();
+        if self.nodes[n].sup.is_pool() {
+            for c in stop.iter() {
+                if matches!(self.kids[c].st, St::Up { .. } | St::Starting) {
+                    self.ask(c);
+                }
+            }
+        }
+        self.nodes[n].op =
+            Some(Op { stop, start: Slots::default(), then: Then::Die(reason), incident: self.cause });
+    }
+
+    /// `c` is what the operation waits for.
+    pub(crate) fn is_in_flight(&self, c: ChildIx) -> bool {
+        self.node_of(c).op.as_ref().is_some_and(|op| op.stop.len() == 0 && op.start.last() == Some(c))
+    }
+
+    /// A start failed: what the rest of the operation becomes. `false`: the supervisor does not come up.
+    pub(crate) fn survives_failed_start(&mut self, n: NodeIx, c: ChildIx) -> bool {
+        let node = &mut self.nodes[n];
+        let Some(op) = &mut node.op else { return true };
+        if op.then == Then::Boot && node.sup.initial_start == InitialStart::Fail {
+            return false;
+        }
+        if matches!(node.sup.strategy, Strategy::OneForOne | Strategy::SimpleOneForOne) {
+            op.forget(c);
+        } else {
+            // Those behind wait for the retry, which is the restart of the whole group; a person's start goes on.
+            let kept =
+                op.start.iter().filter(|&x| x != c && node.waiters.iter().any(|w| w.child == x)).collect();
+            op.start = kept;
+        }
+        true
+    }
+
+    /// A person stops a child that the operation is starting or still has to start: as if it had declined.
+    pub(crate) fn cancel_start(&mut self, n: NodeIx, c: ChildIx) -> bool {
+        let Some(op) = &self.nodes[n].op else { return false };
+        if op.then == Then::Rest && op.stop.len() > 0 || !op.start.iter().any(|x| x == c) {
+            return false;
+        }
+        match self.kids[c].st {
+            St::Starting | St::Up { ready: false } => self.ask_because(c, crate::child::Stop::Declined),
+            St::Waiting | St::Pending { .. } | St::Down => {
+                if let Some(op) = &mut self.nodes[n].op {
+                    op.forget(c);
+                }
+                self.answer(c, |of| of != WaitOf::Gone, Reply::Error(ErrorKind::Overtaken));
+                self.put_down(c);
+            }
+            _ => return false,
+        }
+        self.wake(n);
+        true
+    }
+
+    /// A hold was released: starts what would be up.
+    pub(crate) fn released_listed(&mut self, n: NodeIx, children: Vec<ChildIx>) {
+        let start = children.into_iter().rev().collect();
+        self.begin(n, Op { stop: Slots::default(), start, then: Then::Rest, incident: self.cause });
+    }
+
+    /// The message to try again goes to the end of the supervisor's own mailbox, so that others get their turn.
+    pub(crate) fn try_again(&mut self, c: ChildIx) {
+        self.set(c, St::Pending { until: None });
+        let (n, path) = (self.kids[c].node, self.kids[c].path);
+        self.post(n, Msg::Retry(path));
+    }
+
+    /// A sibling stops or starts because of `c`.
+    pub(crate) fn drag_along(&mut self, x: ChildIx, c: ChildIx) {
+        self.kids[x].incident = self.cause;
+        let with = self.kids[c].path;
+        self.fact(x, What::DraggedAlong { with });
+    }
+}

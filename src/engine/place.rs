@@ -1,0 +1,240 @@
+//! Places: one record per path of the forest, which outlives the incarnations of what runs there.
+//!
+//! What a person decided (`hold`, `stop`), what is parked, how often something was restarted, whether it was ever
+//! started: all of that belongs to the path and not to the child record of one incarnation. Places of planned children
+//! stay for ever; places of children added at run time go with them, at the next call of `handle`.
+
+use crate::child::ChildIx;
+use crate::event::{Exit, Gen, PathId, Reason};
+use crate::time::Time;
+use crate::view::Hold;
+use std::collections::HashMap;
+use std::ops::{Index, IndexMut};
+use std::sync::Arc;
+
+/// The forest itself: the parent of every tree.
+pub(crate) const FOREST: PathId = PathId(0);
+
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub parent: PathId,
+    pub name: Arc<str>,
+    /// Places below, by name.
+    pub below: Option<Box<HashMap<Arc<str>, PathId>>>,
+    /// The current incarnation.
+    pub child: Option<ChildIx>,
+    /// Goes when its child goes.
+    pub dynamic: bool,
+    pub dirty: bool,
+    /// Was started in this run of the tree.
+    pub started: bool,
+    /// Of a pool: instances ever asked for.
+    pub instances: u32,
+    pub restarts: u32,
+    pub generation: Gen,
+    pub since: Time,
+    pub exit: Option<Exit>,
+    pub reason: Option<Reason>,
+    pub sticky: Option<Box<Sticky>>,
+}
+
+/// What sticks to a path, whatever happens above it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Sticky {
+    /// `hold`.
+    pub hold: Option<Hold>,
+    /// `stop`: down until `start`.
+    pub stopped: bool,
+    /// Parked, until a person or that time.
+    pub parked: Option<Option<Time>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Places {
+    places: Vec<Place>,
+    free: Vec<PathId>,
+    /// Vanished in this call of `handle`.
+    vanished: Vec<PathId>,
+    dirty: Vec<PathId>,
+    /// How many paths are held or stopped by a person: zero spares the walk up.
+    pub holds: u32,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        let forest = Place::new(FOREST, "".into(), false);
+        Places { places: vec![forest], free: Vec::new(), vanished: Vec::new(), dirty: Vec::new(), holds: 0 }
+    }
+}
+
+impl Place {
+    fn new(parent: PathId, name: Arc<str>, dynamic: bool) -> Place {
+        Place {
+            parent,
+            name,
+            below: None,
+            child: None,
+            dynamic,
+            dirty: false,
+            started: false,
+            instances: 0,
+            restarts: 0,
+            generation: Gen(0),
+            since: Time(0),
+            exit: None,
+            reason: None,
+            sticky: None,
+        }
+    }
+
+    pub fn is_held_itself(&self) -> bool {
+        self.sticky.as_ref().is_some_and(|s| s.stopped || s.hold.is_some())
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.sticky.as_ref().is_some_and(|s| s.stopped)
+    }
+
+    pub fn parked(&self) -> Option<Option<Time>> {
+        self.sticky.as_ref().and_then(|s| s.parked)
+    }
+}
+
+impl Places {
+    /// The place of `name` below `parent`, made if need be.
+    pub fn intern(&mut self, parent: PathId, name: &Arc<str>, dynamic: bool) -> PathId {
+        if let Some(id) = self.below(parent, name) {
+            self.vanished.retain(|&v| v != id);
+            return id;
+        }
+        let place = Place::new(parent, name.clone(), dynamic);
+        let id = match self.free.pop() {
+            Some(id) => {
+                self[id] = place;
+                id
+            }
+            None => {
+                self.places.push(place);
+                PathId(u32::try_from(self.places.len() - 1).expect("fewer than 2^32 paths"))
+            }
+        };
+        self[parent].below.get_or_insert_default().insert(name.clone(), id);
+        id
+    }
+
+    pub fn below(&self, parent: PathId, name: &str) -> Option<PathId> {
+        self[parent].below.as_ref()?.get(name).copied()
+    }
+
+    /// The place of a full path.
+    pub fn find(&self, path: &str) -> Option<PathId> {
+        path.split('/').try_fold(FOREST, |at, name| self.below(at, name))
+    }
+
+    /// The full path.
+    pub fn spell(&self, id: PathId) -> String {
+        let mut names = Vec::new();
+        let mut at = id;
+        while at != FOREST && names.len() < 1000 {
+            let Some(place) = self.places.get(at.0 as usize) else { break };
+            names.push(&*place.name);
+            at = place.parent;
+        }
+        names.reverse();
+        names.join("/")
+    }
+
+    pub fn contains(&self, id: PathId) -> bool {
+        (id.0 as usize) < self.places.len() && !self.free.contains(&id)
+    }
+
+    /// Restarts are suspended here, by a person's word about this path or one above.
+    pub fn is_held(&self, id: PathId) -> bool {
+        if self.holds == 0 {
+            return false;
+        }
+        let mut at = id;
+        loop {
+            if self[at].is_held_itself() {
+                return true;
+            }
+            if at == FOREST {
+                return false;
+            }
+            at = self[at].parent;
+        }
+    }
+
+    /// The only way to change what sticks; keeps the count of held paths.
+    pub fn stick(&mut self, id: PathId, change: impl FnOnce(&mut Sticky)) {
+        let before = self[id].is_held_itself();
+        let mut sticky = self[id].sticky.take().unwrap_or_default();
+        change(&mut sticky);
+        self[id].sticky = (*sticky != Sticky::default()).then_some(sticky);
+        let after = self[id].is_held_itself();
+        self.holds = self.holds + u32::from(after) - u32::from(before);
+        self.touch(id);
+    }
+
+    /// Its row may have changed.
+    pub fn touch(&mut self, id: PathId) {
+        if !self[id].dirty {
+            self[id].dirty = true;
+            self.dirty.push(id);
+        }
+    }
+
+    pub fn take_dirty(&mut self, into: &mut Vec<PathId>) {
+        for id in self.dirty.drain(..) {
+            self.places[id.0 as usize].dirty = false;
+            into.push(id);
+        }
+    }
+
+    /// The child is gone; the place follows unless it was planned or something sticks to it.
+    pub fn vacate(&mut self, id: PathId, child: ChildIx) {
+        if self[id].child != Some(child) {
+            return;
+        }
+        self[id].child = None;
+        self.touch(id);
+        if self[id].dynamic && self[id].sticky.is_none() {
+            self.vanished.push(id);
+        }
+    }
+
+    /// Frees what vanished in the last call.
+    pub fn bury(&mut self) {
+        while let Some(id) = self.vanished.pop() {
+            if self[id].child.is_none() {
+                self.free_all(id);
+            }
+        }
+    }
+
+    fn free_all(&mut self, id: PathId) {
+        let below = self[id].below.take();
+        for (_, id) in below.into_iter().flat_map(|below| *below) {
+            self.free_all(id);
+        }
+        let parent = self[id].parent;
+        let name = self[id].name.clone();
+        if let Some(below) = &mut self[parent].below {
+            below.remove(&name);
+        }
+        self.free.push(id);
+    }
+}
+
+impl Index<PathId> for Places {
+    type Output = Place;
+    fn index(&self, id: PathId) -> &Place {
+        &self.places[id.0 as usize]
+    }
+}
+
+impl IndexMut<PathId> for Places {
+    fn index_mut(&mut self, id: PathId) -> &mut Place {
+        &mut self.places[id.0 as usize]
+    }
+}
