@@ -12,10 +12,11 @@ use super::environment::{Environments, Says};
 use super::keys;
 use super::layers;
 use super::plan::{LeftOut, SupervisorPlan, WorkerPlan};
+use super::said::{self, Said};
 use super::source::Span;
 use super::value::{Data, Table, Value};
 use super::variables::{Context, Datum, Item, Mode, Origin, Variable, Variables};
-use super::{Said, advice, hints, rules, supervisor, worker};
+use super::{advice, hints, rules, supervisor, worker};
 
 /// More children than this are a mistake in an `each`.
 const MOST_CHILDREN: usize = 100_000;
@@ -189,7 +190,7 @@ impl Reader {
         let context = Context { items: &level.items, me: Some((&id, &path)), mode: Mode::Replace };
         let at = At { keys: keys::AT_INNER, name: &path, around: None };
         let settings = decode::table(&mut self.vars, &table, at, &context);
-        self.say(&path, &settings);
+        said::say(self, &path, &settings, keys::AT_INNER, level.otp);
         let mut child = supervisor::child(&id, &settings);
         let after = worker::after_of(&mut self.vars, &table, &context);
         child.kind = Kind::Supervisor(self.supervisor(&table, &settings, &level));
@@ -463,22 +464,6 @@ impl Reader {
     pub fn add_worker(&mut self, plan: WorkerPlan) -> Key {
         self.workers.push(plan);
         Key(u32::try_from(self.workers.len() - 1).unwrap_or(u32::MAX))
-    }
-
-    /// Remembers what was written about a child.
-    pub fn say(&mut self, path: &str, settings: &Settings) {
-        for setting in &settings.all {
-            if let decode::Typed::Pairs(_) = setting.typed {
-                continue;
-            }
-            let place = Some(self.vars.report.sources.place(setting.span));
-            self.said.push(Said {
-                path: path.to_owned(),
-                key: setting.key.to_owned(),
-                value: setting.typed.to_string(),
-                place,
-            });
-        }
     }
 }
 

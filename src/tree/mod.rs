@@ -20,9 +20,12 @@ mod hints;
 mod instance;
 mod keys;
 mod layers;
+pub mod outline;
 pub mod patience;
 mod plan;
 mod rules;
+mod said;
+pub mod schema;
 mod source;
 mod supervisor;
 pub mod units;
@@ -39,6 +42,7 @@ use woodward_engine::spec;
 pub use diagnostic::{Diagnostic, Severity};
 pub use instance::instantiate;
 pub use plan::*;
+pub use said::Said;
 pub use source::Place;
 
 use decode::At;
@@ -82,19 +86,6 @@ pub struct Reading {
     pub said: Vec<Said>,
     /// The root's variables.
     pub variables: Vec<Known>,
-}
-
-/// A key of a child, with its value after variables and inheritance.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Said {
-    /// Path of the child or supervisor.
-    pub path: String,
-    /// Key, dotted for one variable of an environment.
-    pub key: String,
-    /// As it would be written; `(not shown)` for a value from an environment file.
-    pub value: String,
-    /// Where it stands.
-    pub place: Option<Place>,
 }
 
 /// A variable of the root.
@@ -235,7 +226,8 @@ fn root(reader: &mut Reader, tree: &Table, options: &Options) -> Option<spec::Tr
     let context = Context { items: &[], me: Some((&id, &id)), mode: Mode::Replace };
     let settings =
         decode::table(&mut reader.vars, tree, At { keys: keys::AT_ROOT, name: &id, around: None }, &context);
-    reader.say(&id, &settings);
+    let otp = settings.word("semantics") == Some("otp");
+    said::say(reader, &id, &settings, keys::AT_ROOT, otp);
     let level = Level {
         path: id.clone(),
         items: Vec::new(),

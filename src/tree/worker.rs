@@ -12,11 +12,12 @@ use super::expand::{Level, Reader};
 use super::keys;
 use super::layers;
 use super::plan::{Identity, KillMode, Output, Probe, RateLimit, Resource, Stdin, Stop, WorkerPlan};
+use super::rules;
+use super::said::{self, Said};
 use super::source::Span;
 use super::supervisor;
 use super::value::Table;
 use super::variables::{Context, Mode, Variables, quoted};
-use super::{Said, rules};
 
 /// Plans a worker; also what it is after, and where that is said.
 pub fn worker(
@@ -38,7 +39,7 @@ pub fn worker(
         around: None,
     };
     let settings = decode::table(&mut reader.vars, &merged, at, &context);
-    reader.say(&path, &settings);
+    said::say(reader, &path, &settings, at.keys, level.otp);
     let environment = environment_of(reader, own, &settings, level, &context);
     let oneshot = settings.word("kind") == Some("oneshot");
     rules::worker(&mut reader.vars, own, &settings, oneshot, &path);
