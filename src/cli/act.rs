@@ -19,10 +19,10 @@ use crate::runtime::view::{Row, State};
 /// Which daemon, and how it is told.
 #[derive(clap::Args)]
 pub struct Manner {
-    /// Does not wait until it is done.
+    /// Do not wait until it is done
     #[arg(long)]
     no_wait: bool,
-    /// What happens, one object a line, the outcome last.
+    /// What happens, one object a line, the outcome last
     #[arg(long)]
     json: bool,
     #[command(flatten)]

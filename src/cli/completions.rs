@@ -6,13 +6,11 @@ use clap_complete::Shell;
 
 use super::report::{self, Code};
 
-/// Prints a completion script: bash, zsh, fish, elvish or powershell.
+/// Prints a completion script for a shell
 #[derive(clap::Args)]
-#[command(
-    after_help = "For bash: woodward completions bash > ~/.local/share/bash-completion/completions/woodward"
-)]
+#[command(after_help = "In bash: source <(woodward completions bash)")]
 pub struct Args {
-    /// Which shell.
+    /// Which shell
     shell: Shell,
 }
 

@@ -15,21 +15,21 @@ use crate::os::clock;
 use crate::record::fact::FactLine;
 use crate::record::words;
 
-/// Prints facts, one a line.
+/// Prints facts, one a line
 #[derive(clap::Args)]
 pub struct Args {
-    /// A child or subtree; everything when not given.
+    /// A child or subtree [default: everything]
     path: Option<String>,
-    /// Goes on with facts as they come, until Ctrl-C.
+    /// Go on with facts as they come, until Ctrl-C
     #[arg(short, long)]
     follow: bool,
-    /// Only from then on: 10m (ago), 03:12, 03:12:40 or a whole RFC 3339 time.
+    /// Only from then on: 10m (ago), 03:12, 03:12:40
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// One object a line.
+    /// One object a line
     #[arg(long)]
     json: bool,
-    /// Where `run --state` put the history, when no daemon runs.
+    /// Where `run --state` put the history
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     #[command(flatten)]

@@ -1,6 +1,6 @@
 //! Other people's words for our verbs.
 
-use clap::error::{ContextKind, ContextValue};
+use crate::control::resolve;
 
 /// Verb of `systemctl`, `supervisorctl`, `docker compose`, `svc` and what it is called here.
 const WORDS: &[(&str, &str)] = &[
@@ -44,17 +44,13 @@ const LATER: &[&str] = &[
     "upgrade",
 ];
 
-/// What to type instead of `word`.
-pub fn verb(word: &str, error: &clap::Error) -> Option<String> {
-    if let Some((_, ours)) = WORDS.iter().find(|(theirs, _)| *theirs == word) {
-        return Some((*ours).to_owned());
+/// What to type instead of `word`, which is none of `ours`.
+pub fn verb(word: &str, ours: &[&str]) -> Option<String> {
+    if let Some((_, hint)) = WORDS.iter().find(|(theirs, _)| *theirs == word) {
+        return Some((*hint).to_owned());
     }
     if LATER.contains(&word) {
         return Some(format!("{word} comes with a later version; woodward --help lists what there is"));
     }
-    match error.get(ContextKind::SuggestedSubcommand)? {
-        ContextValue::String(near) => Some(format!("woodward {near}")),
-        ContextValue::Strings(near) => near.first().map(|near| format!("woodward {near}")),
-        _ => None,
-    }
+    resolve::nearest(word, ours.iter().copied()).map(|near| format!("woodward {near}"))
 }

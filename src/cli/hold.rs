@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use super::act::{Manner, Wish, act};
 
-/// Suspends the restarts of a subtree, until `release` or for a time; shown everywhere with name and text.
+/// Suspends restarts, until `release` or for a time
 #[derive(clap::Args)]
 pub struct Args {
-    /// Children or subtrees: paths or any unique ends of them.
+    /// Children or subtrees: paths or any unique ends of them
     #[arg(required = true)]
     paths: Vec<String>,
-    /// Ends by itself after this time, e.g. 2h.
+    /// End by itself after this time, e.g. 2h
     #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
     time: Option<Duration>,
-    /// Why, for the others.
+    /// Why, for those who see it
     #[arg(short, long = "message", value_name = "TEXT")]
     message: Option<String>,
     #[command(flatten)]

@@ -12,15 +12,15 @@ use crate::os::clock;
 /// Between two questions while waiting.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// Silent; exit 0 when everything planned is up or done, 1 when not, 69 when no daemon runs.
+/// Says by its exit code whether everything is up or done
 #[derive(clap::Args)]
 pub struct Args {
-    /// A child or subtree; everything when not given.
+    /// A child or subtree [default: everything]
     path: Option<String>,
-    /// Waits so long for it, and for a daemon, e.g. 30s.
+    /// Wait so long for it, and for a daemon, e.g. 30s
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     wait: Option<Duration>,
-    /// Says what is not up, as an object.
+    /// Say what is not up, as an object
     #[arg(long)]
     json: bool,
     #[command(flatten)]

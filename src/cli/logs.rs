@@ -14,18 +14,18 @@ use crate::os::clock;
 use crate::record::Line;
 use crate::record::words;
 
-/// Prints lines of children; the path stands in front when there are several.
+/// Prints lines of children
 #[derive(clap::Args)]
 pub struct Args {
-    /// Children or subtrees; all when not given.
+    /// Children or subtrees [default: all]
     paths: Vec<String>,
-    /// Goes on with lines as they come, until Ctrl-C.
+    /// Go on with lines as they come, until Ctrl-C
     #[arg(short, long)]
     follow: bool,
-    /// So many of the last lines.
+    /// So many of the last lines
     #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = 50)]
     lines: usize,
-    /// One object a line.
+    /// One object a line
     #[arg(long)]
     json: bool,
     #[command(flatten)]

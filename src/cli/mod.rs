@@ -116,7 +116,9 @@ fn refused(error: &clap::Error) -> ExitCode {
                 _ => "",
             };
             let failure = Failure::usage(format!("cannot do {word:?}: no such verb"));
-            match hints::verb(word, error) {
+            let line = command();
+            let ours: Vec<&str> = line.get_subcommands().map(clap::Command::get_name).collect();
+            match hints::verb(word, &ours) {
                 Some(hint) => failure.hint(hint),
                 None => failure.hint("woodward --help"),
             }
@@ -125,7 +127,10 @@ fn refused(error: &clap::Error) -> ExitCode {
         _ => {
             let text = error.render().to_string();
             let text = text.strip_prefix("error: ").unwrap_or(&text);
-            Failure::usage(format!("cannot read the command line: {}", text.trim_end())).report()
+            let what: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+            let verb = std::env::args().nth(1).filter(|word| !word.starts_with('-')).unwrap_or_default();
+            let hint = format!("woodward {verb} --help").replace("  ", " ");
+            Failure::usage(format!("cannot read the command line: {}", what.join(" "))).hint(hint).report()
         }
     }
 }
@@ -140,9 +145,27 @@ mod tests {
     }
 
     #[test]
-    fn every_verb_says_what_it_does() {
-        for verb in command().get_subcommands() {
+    fn every_verb_says_what_it_does_in_80_columns() {
+        let mut line = command();
+        let mut pages = vec![line.render_help().to_string()];
+        for verb in line.get_subcommands_mut() {
             assert!(verb.get_about().is_some(), "{} has no description", verb.get_name());
+            pages.push(verb.render_help().to_string());
         }
+        for text in pages.iter().flat_map(|page| page.lines()) {
+            assert!(text.chars().count() <= style::WIDTH, "too wide: {text}");
+        }
+    }
+
+    #[test]
+    fn words_of_others_are_understood() {
+        let check = |word: &str, hint: &str| {
+            assert_eq!(hints::verb(word, &["status", "start"]).as_deref(), Some(hint), "{word}");
+        };
+        check("ps", "woodward status");
+        check("up", "woodward run FILE");
+        check("statsu", "woodward status");
+        check("apply", "apply comes with a later version; woodward --help lists what there is");
+        assert_eq!(hints::verb("completely-else", &["status"]), None);
     }
 }

@@ -12,7 +12,7 @@ use super::style::{Style, WIDTH, blanks, width, wrap};
 use crate::control::resolve;
 use crate::tree::{Options, Reading, Said};
 
-/// Prints the resulting tree: start order, and what each crash drags along.
+/// Prints the resulting tree and what each crash drags along
 #[derive(clap::Args)]
 pub struct Args {
     /// Tree file.

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use super::act::{Manner, Wish, act};
 
-/// Turns restarts on again; what ended meanwhile and would have been restarted is started.
+/// Turns restarts on again, and starts what ended meanwhile
 #[derive(clap::Args)]
 pub struct Args {
-    /// Children or subtrees: paths or any unique ends of them.
+    /// Children or subtrees: paths or any unique ends of them
     #[arg(required = true)]
     paths: Vec<String>,
     #[command(flatten)]

@@ -4,13 +4,13 @@ use std::process::ExitCode;
 
 use super::act::{Manner, Wish, act};
 
-/// Does what a crash of it would do, in order and uncounted; says first who goes along.
+/// Does what a crash would do, in order and uncounted
 #[derive(clap::Args)]
 pub struct Args {
-    /// Children or subtrees: paths or any unique ends of them.
+    /// Children or subtrees: paths or any unique ends of them
     #[arg(required = true)]
     paths: Vec<String>,
-    /// Leaves the siblings alone.
+    /// Leave the siblings alone
     #[arg(long)]
     only: bool,
     #[command(flatten)]

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use super::act::{Manner, Wish, act};
 use super::report::Failure;
 
-/// Starts children by hand; never counted in any limit, and a parked one starts with an empty window.
+/// Starts children by hand, uncounted; a parked one begins anew
 #[derive(clap::Args)]
 pub struct Args {
-    /// Children or subtrees: paths or any unique ends of them.
+    /// Children or subtrees: paths or any unique ends of them
     #[arg(required = true)]
     paths: Vec<String>,
-    /// Makes an instance of a template, with this for ${arg.NAME}; may be given several times.
+    /// Makes an instance of a template [repeatable]
     #[arg(long = "arg", value_name = "NAME=VALUE", value_parser = pair)]
     args: Vec<(String, String)>,
     #[command(flatten)]

@@ -16,21 +16,21 @@ use crate::os::clock;
 use crate::record::words;
 use crate::runtime::view::Row;
 
-/// Shows the tree, or one child with its last lines.
+/// Shows the tree, or one child with its last lines
 #[derive(clap::Args)]
 pub struct Args {
-    /// A child or subtree: its path or any unique end of it.
+    /// A child or subtree: its path or any unique end of it
     path: Option<String>,
-    /// Also what is up, in crowds.
+    /// Also what is up, in crowds
     #[arg(long)]
     all: bool,
-    /// Again every second, until Ctrl-C.
+    /// Again every second, until Ctrl-C
     #[arg(long, conflicts_with = "json")]
     watch: bool,
-    /// An array, one object per supervisor and worker.
+    /// An array, one object per supervisor and worker
     #[arg(long)]
     json: bool,
-    /// Where `run --state` put the history, when no daemon runs.
+    /// Where `run --state` put the history
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     #[command(flatten)]

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use super::act::{Manner, Wish, act};
 
-/// Stops children by hand; they stay down until `start`. Those that are after them stay up.
+/// Stops children by hand; they stay down until `start`
 #[derive(clap::Args)]
 pub struct Args {
-    /// Children or subtrees: paths or any unique ends of them.
+    /// Children or subtrees: paths or any unique ends of them
     #[arg(required = true)]
     paths: Vec<String>,
     #[command(flatten)]

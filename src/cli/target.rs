@@ -10,7 +10,7 @@ use crate::control::places::Host;
 /// The choice every verb has that talks to a daemon.
 #[derive(clap::Args)]
 pub struct Target {
-    /// Socket of the daemon; else WOODWARD_SOCKET, else every daemon of this user and of root.
+    /// Socket of the daemon [default: all there are]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 }

@@ -11,15 +11,15 @@ use crate::control::client::encode;
 use crate::os::clock;
 use crate::record::why::{Known, Why, explain};
 
-/// Explains the last change of a child, cause first, and what comes next.
+/// Explains the last change of a child, and what comes next
 #[derive(clap::Args)]
 pub struct Args {
-    /// A child or supervisor: its path or any unique end of it.
+    /// A child or supervisor: its path or any unique end of it
     path: String,
-    /// The same as an object.
+    /// The same as an object
     #[arg(long)]
     json: bool,
-    /// Where `run --state` put the history, when no daemon runs.
+    /// Where `run --state` put the history
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     #[command(flatten)]
