@@ -98,7 +98,7 @@ async fn live(args: Args, os: &Os) -> Result<u8, Failure> {
     let notify = NotifyServer::open(os, &args.run.join("notify"), |_| {});
     let notify = notify.map_err(|e| cannot("listen for sd_notify", e))?;
 
-    let surroundings = Surroundings { os: os.clone(), notify: Some(notify), record };
+    let surroundings = Surroundings { os: os.clone(), notify: Some(notify), record, run: Some(args.run) };
     let (handle, ended) = runtime::start(surroundings, plans).await;
     let server = tokio::spawn(serve(handle.clone(), listener));
     let obey = tokio::spawn(obey(handle.clone(), signals, os.clone()));

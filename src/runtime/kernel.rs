@@ -2,7 +2,8 @@
 //!
 //! A *turn* empties the mailbox: every input is handed to the engine and what that decides is carried out, effect by
 //! effect, before the next input is looked at. Then, all of this moment having been heard, deadlines that are due act
-//! (`Tick`); the view is published; requests are answered; the one timer is set. Nothing in a turn waits for a child:
+//! (`Tick`); the view is published, at once if somebody waits for an answer, else after [`STALE`] at most; requests
+//! are answered; the one timer is set. Nothing in a turn waits for a child:
 //! outcomes come back as inputs. A turn that has carried out [`SLICE`] effects ends early and calls for the next one,
 //! so that other tasks breathe while a big pool stops.
 //!
@@ -11,16 +12,19 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ractor::{Actor, ActorProcessingErr, ActorRef, ActorRuntime, SupervisionEvent};
 use tokio::sync::{oneshot, watch};
 use woodward_engine::effect::TreeEnd;
+use woodward_engine::spec;
 use woodward_engine::{
     Effect, Engine, Event, Exit, Fact, FailedStart, Gen, Incident, Key, PathId, Reply, ReqId, Time, Verb,
     What,
 };
 
+use super::block::Block;
 use super::inbox::{Inbox, Input, InstanceAnswer, Turn};
 use super::publish::Publisher;
 use super::rows::{Running, Sayings};
@@ -28,16 +32,20 @@ use super::table::Table;
 use super::view::View;
 use super::worker::{Child, House, Look, Said, Seat, Worker};
 use super::{Ends, Handle, InstanceError, Surroundings, Who};
-use crate::os::clock;
+use crate::os::{Found, ProcessEvent, Role, Scope, clock};
 use crate::record::Record;
 use crate::record::fact::{Extras, FactLine, Scene};
 use crate::record::words::rfc3339;
-use crate::tree::{self, Plan};
+use crate::tree::{self, KillMode, Plan};
 
 /// Effects carried out in one turn.
 const SLICE: usize = 512;
+/// How old a published view may be while things happen.
+const STALE: Duration = Duration::from_millis(5);
 /// A worker whose actor panics more often than this for one generation is given up, and the generation killed.
 const PANICS: u32 = 3;
+/// What is found running and stands in no plan is killed when it has not stopped after this time.
+const EVICTION: Duration = Duration::from_secs(10);
 
 /// Starts a kernel; see [`super::start`].
 pub(super) async fn start(surroundings: Surroundings, plans: Vec<Plan>) -> (Handle, oneshot::Receiver<Ends>) {
@@ -114,7 +122,7 @@ struct Kernel {
     house: Arc<House>,
     record: Record,
     table: Table,
-    children: HashMap<PathId, Arc<Child>>,
+    children: HashMap<Arc<str>, Arc<Child>>,
     live: HashMap<Gen, Live>,
     /// Generations whose last word has been heard; they are needed until its effects are carried out.
     gone: Vec<Gen>,
@@ -123,15 +131,18 @@ struct Kernel {
     requests: Requests,
     sayings: Sayings,
     publisher: Publisher,
+    published: Time,
+    /// How long the restart that is due was delayed.
+    delays: HashMap<PathId, Duration>,
     alarm: Alarm,
     trees: Trees,
+    block: Block,
 }
 
 /// A generation with a worker.
 struct Live {
     seat: Arc<Seat>,
     actor: ActorRef<Look>,
-    path: PathId,
     incident: Incident,
     error: Option<String>,
     status: Option<String>,
@@ -174,7 +185,7 @@ impl Kernel {
     fn new(me: ActorRef<Turn>, setup: Setup) -> Kernel {
         let Setup { handle, surroundings, plans, end } = setup;
         let inbox = handle.inbox;
-        let Surroundings { os, notify, record } = surroundings;
+        let Surroundings { os, notify, record, run } = surroundings;
         inbox.open(me.clone());
         let mut kernel = Kernel {
             me,
@@ -192,6 +203,8 @@ impl Kernel {
             requests: Requests::default(),
             sayings: Sayings::default(),
             publisher: Publisher::new(handle.view, rfc3339(clock::wall())),
+            published: Time::default(),
+            delays: HashMap::new(),
             alarm: Alarm::start(inbox.clone()),
             trees: Trees {
                 running: Vec::new(),
@@ -200,14 +213,70 @@ impl Kernel {
                 stop: Stop::No,
                 end: Some(end),
             },
+            block: Block::open(run.map(|run| run.join("generations"))),
             inbox,
         };
-        for plan in plans {
-            let tree = kernel.table.add(plan);
+        let trees: Vec<spec::Tree> = plans.into_iter().map(|plan| kernel.table.add(plan)).collect();
+        kernel.adopt();
+        for tree in trees {
             kernel.ask(&tree.id.clone(), Verb::AddTree(Box::new(tree)));
         }
         kernel.inbox.call();
         kernel
+    }
+
+    /// Takes over what an earlier daemon started and the keeper kept: what stands in a plan goes on where it is, its
+    /// supervisor finds it running; anything else is stopped.
+    fn adopt(&mut self) {
+        let found = self.house.os.found();
+        let last = found.iter().map(|found| found.generation).max().unwrap_or(0);
+        self.engine.reserve_generations(self.block.bound().max(Gen(last)));
+        for found in found {
+            let generation = Gen(found.generation);
+            match (found.role, self.table.find(&found.path)) {
+                (Role::Helper(_), _) => {
+                    let (os, path) = (&self.house.os, &found.path);
+                    os.signal(path, found.generation, found.role, libc::SIGKILL, Scope::Main);
+                }
+                (Role::Main, Some(key)) => {
+                    let Some(child) = self.make_child(&found.path, key) else { continue };
+                    let seat = Seat::adopted(self.house.clone(), child, generation);
+                    let Some(actor) = employ(&self.me, &seat) else { continue };
+                    let incident = Incident::default();
+                    self.live.insert(
+                        generation,
+                        Live { seat, actor, incident, error: None, status: None, panics: 0 },
+                    );
+                    self.engine.found(&found.path, generation);
+                }
+                (Role::Main, None) => self.evict(&found),
+            }
+        }
+    }
+
+    /// Stops what stands in no plan.
+    fn evict(&self, found: &Found) {
+        let (path, generation, os) = (found.path.clone(), found.generation, self.house.os.clone());
+        let (tell, mut gone) = oneshot::channel();
+        let mut tell = Some(tell);
+        let sink = move |event| {
+            if let (ProcessEvent::Emptied, Some(tell)) = (event, tell.take()) {
+                // The task below waits for it as long as there is a runtime.
+                let _ = tell.send(());
+            }
+        };
+        os.adopt(&path, generation, KillMode::Mixed, Box::new(sink));
+        os.signal(&path, generation, Role::Main, libc::SIGTERM, Scope::All);
+        let text = "stopped: it is in no tree any more".to_owned();
+        self.record.fact(FactLine::note(clock::wall(), 0, &path, generation, "evicted", text));
+        tokio::spawn(async move {
+            if tokio::time::timeout(EVICTION, &mut gone).await.is_err() {
+                os.kill(&path, generation);
+                // Whatever comes of it, there is nothing else to be done.
+                let _ = gone.await;
+            }
+            os.forget(&path);
+        });
     }
 
     fn turn(&mut self) {
@@ -232,7 +301,12 @@ impl Kernel {
                 None => break,
             }
         }
-        self.publish();
+        let (now, next) = (clock::now(), self.published + STALE);
+        let fresh = now < next && self.requests.answered.is_empty();
+        if !fresh {
+            self.publish();
+            self.published = now;
+        }
         for (answer, reply) in self.requests.answered.drain(..) {
             // Whoever asked may have gone away.
             match answer {
@@ -240,7 +314,8 @@ impl Kernel {
                 Answer::Instance(answer) => drop(answer.send(Ok(reply))),
             }
         }
-        self.alarm.set(self.engine.next_deadline());
+        let deadline = self.engine.next_deadline();
+        self.alarm.set(if fresh { Some(deadline.map_or(next, |at| at.min(next))) } else { deadline });
         self.end_if_over();
     }
 
@@ -289,7 +364,7 @@ impl Kernel {
             }
             Said::Status(text) => {
                 live.status = Some(text);
-                self.publisher.touch(live.path);
+                self.publisher.touch(self.engine.path_of(generation));
             }
         }
     }
@@ -392,6 +467,11 @@ impl Kernel {
     }
 
     fn start(&mut self, generation: Gen, path: PathId, key: Key, first: bool) {
+        if let Err(error) = self.block.cover(generation) {
+            let text = format!("the number of its generation is not kept: {error}");
+            let path = self.engine.path(path);
+            self.record.fact(FactLine::note(clock::wall(), 0, &path, generation.0, "not_kept", text));
+        }
         let Some(child) = self.child(path, key) else {
             // A key nobody knows can only come through the library's `start_child`.
             self.tell(Event::Failed { generation, why: FailedStart::Error });
@@ -406,36 +486,42 @@ impl Kernel {
             self.tell(Event::Failed { generation, why: FailedStart::Error });
             return;
         };
-        let live = Live { seat, actor, path, incident, error: None, status: None, panics: 0 };
+        let live = Live { seat, actor, incident, error: None, status: None, panics: 0 };
         self.live.insert(generation, live);
     }
 
     /// What all generations of a child share; made at its first start.
     fn child(&mut self, id: PathId, key: Key) -> Option<Arc<Child>> {
-        let entry = self.table.worker(key)?;
         let path = self.engine.path(id);
-        if let Some(child) = self.children.get(&id)
-            && *child.path == *path
-        {
+        if let Some(child) = self.children.get(&*path) {
             return Some(child.clone());
         }
-        let stream = self.record.stream(&entry.plan, &path);
+        self.make_child(&path, key)
+    }
+
+    fn make_child(&mut self, path: &str, key: Key) -> Option<Arc<Child>> {
+        let entry = self.table.worker(key)?;
+        let stream = self.record.stream(&entry.plan, path);
         if let Err(error) = &stream {
             let text = format!("its output is not captured: {error}");
-            self.record.fact(FactLine::note(clock::wall(), 0, &path, 0, "no_stream", text));
+            self.record.fact(FactLine::note(clock::wall(), 0, path, 0, "no_stream", text));
         }
         let child = Arc::new(Child::new(path.into(), entry.plan.clone(), entry.shutdown, stream.ok()));
-        self.children.insert(id, child.clone());
+        self.children.insert(child.path.clone(), child.clone());
         Some(child)
     }
 
     /// Records a fact, with all that is known here besides.
     fn take_down(&mut self, fact: &Fact) {
         let live = self.live.get(&fact.generation);
-        if fact.what == What::Starting {
-            self.starting = Some((fact.generation, fact.incident));
+        let mut delay = None;
+        match fact.what {
+            What::Starting => self.starting = Some((fact.generation, fact.incident)),
+            What::Backoff { until, .. } => drop(self.delays.insert(fact.path, until.since(clock::now()))),
+            What::Started => delay = self.delays.remove(&fact.path),
+            _ => {}
         }
-        let mut extras = Extras { who: self.requests.asking.as_ref(), ..Extras::default() };
+        let mut extras = Extras { who: self.requests.asking.as_ref(), backoff: delay, ..Extras::default() };
         let mut error = None;
         let mut account = None;
         if let Some(live) = live {
@@ -473,7 +559,7 @@ impl Kernel {
     }
 
     fn publish(&mut self) {
-        let Kernel { engine, publisher, sayings, table, live, children, house, .. } = self;
+        let Kernel { engine, publisher, sayings, table, live, children, house, delays, .. } = self;
         let mut vanished = Vec::new();
         publisher.publish(
             engine,
@@ -483,17 +569,18 @@ impl Kernel {
                     pid: live.and_then(|live| live.seat.pid()),
                     status: live.and_then(|live| live.status.clone()),
                     dropped: children
-                        .get(&row.path)
+                        .get(&*engine.path(row.path))
                         .and_then(|c| c.stream.as_ref())
                         .map_or(0, |s| s.dropped()),
                 };
                 sayings.print(engine, row, table, running)
             },
-            |id| vanished.push(id),
+            |engine, id| vanished.push((id, engine.path(id))),
         );
-        for id in vanished {
+        for (id, path) in vanished {
             sayings.forget(id);
-            if let Some(child) = children.remove(&id) {
+            delays.remove(&id);
+            if let Some(child) = children.remove(&*path) {
                 house.os.forget(&child.path);
             }
         }

@@ -5,7 +5,9 @@
 //! * [`readiness`]: the conditions themselves.
 //! * [`publish`]: the view that `status` shows, read without asking anybody.
 //! * [`table`]: what the engine's keys mean. [`inbox`]: the kernel's mailbox. [`rows`]: how a row is printed.
+//! * [`block`]: which generations are used up, for the next daemon.
 
+mod block;
 mod inbox;
 mod kernel;
 mod publish;
@@ -15,6 +17,7 @@ mod table;
 pub mod view;
 mod worker;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -76,6 +79,8 @@ pub struct Surroundings {
     pub notify: Option<NotifyServer>,
     /// Where facts and lines go.
     pub record: Record,
+    /// Directory of the run state; `None`: nothing outlives this process.
+    pub run: Option<PathBuf>,
 }
 
 /// How it all ended: each tree with its end, in that order.

@@ -32,8 +32,8 @@ impl Publisher {
     }
 
     /// Something of this row has changed that the engine does not know.
-    pub(super) fn touch(&mut self, path: PathId) {
-        self.changed.push(path);
+    pub(super) fn touch(&mut self, path: Option<PathId>) {
+        self.changed.extend(path);
     }
 
     /// Publishes what has changed since the last time. `print` makes a row; `gone` hears of paths that are no more.
@@ -41,7 +41,7 @@ impl Publisher {
         &mut self,
         engine: &mut Engine,
         print: impl Fn(&Engine, &view::Row) -> Row,
-        mut gone: impl FnMut(PathId),
+        mut gone: impl FnMut(&Engine, PathId),
     ) {
         engine.take_changed(&mut self.changed);
         if self.changed.is_empty() {
@@ -59,9 +59,9 @@ impl Publisher {
                 (Some(_), None) => moved = true,
                 (None, Some(_)) => {
                     moved = true;
-                    gone(id);
+                    gone(engine, id);
                 }
-                (None, None) => gone(id),
+                (None, None) => gone(engine, id),
             }
         }
         self.changed = changed;

@@ -17,7 +17,6 @@ use crate::tree::{Plan, WorkerPlan};
 pub(super) struct Table {
     workers: Vec<Entry>,
     supervisors: HashMap<Box<str>, Account>,
-    plans: Vec<Arc<Plan>>,
 }
 
 /// One worker.
@@ -74,7 +73,6 @@ impl Table {
         let mut tree = plan.tree.clone();
         let path = tree.id.to_string();
         self.supervisor(base, &path, &mut tree.root);
-        self.plans.push(plan);
         tree
     }
 
@@ -135,6 +133,11 @@ impl Table {
         Some((key(at), &self.workers[at].plan))
     }
 
+    /// The worker planned under this path.
+    pub(super) fn find(&self, path: &str) -> Option<Key> {
+        self.workers.iter().position(|entry| entry.plan.path == path).map(key)
+    }
+
     /// The worker of a key.
     pub(super) fn worker(&self, key: Key) -> Option<&Entry> {
         self.workers.get(key.0 as usize)
@@ -143,11 +146,6 @@ impl Table {
     /// What is printed of a supervisor.
     pub(super) fn supervisor_of(&self, path: &str) -> Option<Account> {
         self.supervisors.get(path).copied()
-    }
-
-    /// The plans, in the order they came.
-    pub(super) fn plans(&self) -> &[Arc<Plan>] {
-        &self.plans
     }
 }
 

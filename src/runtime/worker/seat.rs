@@ -183,17 +183,12 @@ impl Seat {
         Arc::new(Seat { house, child, generation, first, incident, log: Mutex::new(log) })
     }
 
-    /// A generation that an earlier daemon started and the keeper still knows. `ready`: it was.
-    pub(in crate::runtime) fn adopted(
-        house: Arc<House>,
-        child: Arc<Child>,
-        generation: Gen,
-        ready: bool,
-    ) -> Arc<Seat> {
+    /// A generation that an earlier daemon started and the keeper still knows. It counts as ready.
+    pub(in crate::runtime) fn adopted(house: Arc<House>, child: Arc<Child>, generation: Gen) -> Arc<Seat> {
         let seat = Seat::new(house, child, generation, false, Incident::default());
         {
             let mut log = seat.lock();
-            log.step = if ready { Step::Serving } else { Step::Launching };
+            log.step = Step::Serving;
             log.main = Main::Launched;
         }
         if seat.wants_notify() {
