@@ -132,8 +132,6 @@ struct Kernel {
     sayings: Sayings,
     publisher: Publisher,
     published: Time,
-    /// How long the restart that is due was delayed.
-    delays: HashMap<PathId, Duration>,
     alarm: Alarm,
     trees: Trees,
     block: Block,
@@ -204,7 +202,6 @@ impl Kernel {
             sayings: Sayings::default(),
             publisher: Publisher::new(handle.view, rfc3339(clock::wall())),
             published: Time::default(),
-            delays: HashMap::new(),
             alarm: Alarm::start(inbox.clone()),
             trees: Trees {
                 running: Vec::new(),
@@ -247,7 +244,6 @@ impl Kernel {
                         generation,
                         Live { seat, actor, incident, error: None, status: None, panics: 0 },
                     );
-                    self.engine.found(&found.path, generation);
                 }
                 (Role::Main, None) => self.evict(&found),
             }
@@ -421,13 +417,23 @@ impl Kernel {
     fn carry_out(&mut self, left: &mut usize) {
         while *left > 0 {
             let Some(effect) = self.effects.pop_front() else {
-                for generation in self.gone.drain(..) {
-                    self.live.remove(&generation);
-                }
+                self.bury();
                 return;
             };
             *left -= 1;
             self.interpret(effect);
+        }
+    }
+
+    /// Generations of which the last word has been heard. Of a child that went with its generation no row may ever
+    /// have been published, so that it has to be looked for here.
+    fn bury(&mut self) {
+        for generation in std::mem::take(&mut self.gone) {
+            let Some(live) = self.live.remove(&generation) else { continue };
+            let path = &live.seat.child.path;
+            if self.engine.find(path).and_then(|id| self.engine.row(id)).is_none() {
+                self.forget(path);
+            }
         }
     }
 
@@ -514,13 +520,11 @@ impl Kernel {
     /// Records a fact, with all that is known here besides.
     fn take_down(&mut self, fact: &Fact) {
         let live = self.live.get(&fact.generation);
-        let mut delay = None;
-        match fact.what {
-            What::Starting => self.starting = Some((fact.generation, fact.incident)),
-            What::Backoff { until, .. } => drop(self.delays.insert(fact.path, until.since(clock::now()))),
-            What::Started => delay = self.delays.remove(&fact.path),
-            _ => {}
+        if fact.what == What::Starting {
+            self.starting = Some((fact.generation, fact.incident));
         }
+        let path = self.engine.path(fact.path);
+        let delay = (fact.what == What::Started).then(|| self.sayings.take_delay(&path)).flatten();
         let mut extras = Extras { who: self.requests.asking.as_ref(), backoff: delay, ..Extras::default() };
         let mut error = None;
         let mut account = None;
@@ -548,7 +552,7 @@ impl Kernel {
         {
             account = self.table.supervisor_of(above);
         }
-        self.sayings.note(fact, engine, account, extras.error, extras.who);
+        self.sayings.note(&line.path, fact, engine, account, extras.error, extras.who);
         if fact.what == What::Ready && self.trees.not_ready.contains(&fact.path) {
             self.trees.not_ready.retain(|tree| *tree != fact.path);
             if self.trees.not_ready.is_empty() {
@@ -559,7 +563,7 @@ impl Kernel {
     }
 
     fn publish(&mut self) {
-        let Kernel { engine, publisher, sayings, table, live, children, house, delays, .. } = self;
+        let Kernel { engine, publisher, sayings, table, live, children, .. } = self;
         let mut vanished = Vec::new();
         publisher.publish(
             engine,
@@ -575,14 +579,16 @@ impl Kernel {
                 };
                 sayings.print(engine, row, table, running)
             },
-            |engine, id| vanished.push((id, engine.path(id))),
+            |path| vanished.push(path.to_owned()),
         );
-        for (id, path) in vanished {
-            sayings.forget(id);
-            delays.remove(&id);
-            if let Some(child) = children.remove(&*path) {
-                house.os.forget(&child.path);
-            }
+        vanished.iter().for_each(|path| self.forget(path));
+    }
+
+    /// A child that was added at run time is no more.
+    fn forget(&mut self, path: &str) {
+        self.sayings.forget(path);
+        if let Some(child) = self.children.remove(path) {
+            self.house.os.forget(&child.path);
         }
     }
 

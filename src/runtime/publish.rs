@@ -41,7 +41,7 @@ impl Publisher {
         &mut self,
         engine: &mut Engine,
         print: impl Fn(&Engine, &view::Row) -> Row,
-        mut gone: impl FnMut(&Engine, PathId),
+        mut gone: impl FnMut(&str),
     ) {
         engine.take_changed(&mut self.changed);
         if self.changed.is_empty() {
@@ -52,16 +52,20 @@ impl Publisher {
         changed.dedup();
         let mut moved = false;
         for id in changed.drain(..) {
-            match (engine.row(id), self.places.get(&id)) {
-                (Some(row), Some(&at)) => {
-                    Arc::make_mut(&mut self.chunks[at / CHUNK])[at % CHUNK] = Arc::new(print(engine, &row));
-                }
-                (Some(_), None) => moved = true,
-                (None, Some(_)) => {
-                    moved = true;
-                    gone(engine, id);
-                }
-                (None, None) => gone(engine, id),
+            let row = engine.row(id).map(|row| Arc::new(print(engine, &row)));
+            let Some(&at) = self.places.get(&id) else {
+                moved |= row.is_some();
+                continue;
+            };
+            let old = &mut Arc::make_mut(&mut self.chunks[at / CHUNK])[at % CHUNK];
+            let same = row.as_ref().is_some_and(|row| row.path == old.path);
+            if !same {
+                // Vanished, or its number is another child's now.
+                moved = true;
+                gone(&old.path);
+            }
+            if let Some(row) = row {
+                *old = row;
             }
         }
         self.changed = changed;
@@ -73,6 +77,7 @@ impl Publisher {
         self.view.store(Arc::new(View { version, started, chunks }));
     }
 
+    /// Everything anew; rows that were printed before are printed still.
     fn lay_out(&mut self, engine: &Engine, print: impl Fn(&Engine, &view::Row) -> Row) {
         let rows = engine.rows();
         let print = |row: &view::Row| match self.places.get(&row.path) {

@@ -1,9 +1,10 @@
 //! How a row of the view is printed, and the one clause that says why it is as it is.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use woodward_engine::view::{self, Hold};
-use woodward_engine::{Engine, Exit, Fact, FailedStart, PathId, Time, What};
+use woodward_engine::{Engine, Exit, Fact, FailedStart, Time, What};
 
 use super::Who;
 use super::table::{Account, Table};
@@ -20,19 +21,25 @@ pub(super) struct Running {
     pub(super) dropped: u64,
 }
 
-/// What is said in a row besides what the engine says.
+/// What is said in a row besides what the engine says, by path.
 #[derive(Default)]
-pub(super) struct Sayings {
-    /// The last change of a child, in one clause.
-    reasons: HashMap<PathId, String>,
+pub(super) struct Sayings(HashMap<Box<str>, Saying>);
+
+#[derive(Default)]
+struct Saying {
+    /// The last change, in one clause.
+    reason: Option<String>,
     /// Who holds or stopped it.
-    hands: HashMap<PathId, Who>,
+    hand: Option<Who>,
+    /// How long its next start is delayed.
+    delay: Option<Duration>,
 }
 
 impl Sayings {
-    /// Notes what a fact means for the row it is about. `error`: why a start failed. `who`: who asked for it.
+    /// Notes what a fact means for the row of `path`. `error`: why a start failed. `who`: who asked for it.
     pub(super) fn note(
         &mut self,
+        path: &str,
         fact: &Fact,
         engine: &Engine,
         account: Option<Account>,
@@ -40,14 +47,9 @@ impl Sayings {
         who: Option<&Who>,
     ) {
         match fact.what {
-            What::Held { .. } | What::StoppedByHand => {
-                if let Some(who) = who {
-                    self.hands.insert(fact.path, who.clone());
-                }
-            }
-            What::Released | What::StartedByHand => {
-                self.hands.remove(&fact.path);
-            }
+            What::Held { .. } | What::StoppedByHand => self.of(path).hand = who.cloned(),
+            What::Released | What::StartedByHand => self.of(path).hand = None,
+            What::Backoff { until, .. } => self.of(path).delay = Some(until.since(clock::now())),
             _ => {}
         }
         let by = |what: &str| who.map_or(format!("{what} by hand"), |who| format!("{what} by {}", who.by));
@@ -74,24 +76,33 @@ impl Sayings {
             What::StartedByHand => by("started"),
             What::LimitExceeded { .. } => {
                 let Some(account) = account else { return };
-                let last = self.reasons.get(&fact.path).map_or("ended", String::as_str);
-                let period = span(std::time::Duration::from_secs(account.period.into()));
+                let last = self.0.get(path).and_then(|said| said.reason.as_deref()).unwrap_or("ended");
+                let period = span(Duration::from_secs(account.period.into()));
                 format!("{last}, {} times in {period}", account.intensity.saturating_add(1))
             }
             _ => return,
         };
-        self.reasons.insert(fact.path, reason);
+        self.of(path).reason = Some(reason);
+    }
+
+    /// How long the start that now goes out was delayed; asked once.
+    pub(super) fn take_delay(&mut self, path: &str) -> Option<Duration> {
+        self.0.get_mut(path)?.delay.take()
     }
 
     /// The path is no more.
-    pub(super) fn forget(&mut self, path: PathId) {
-        self.reasons.remove(&path);
-        self.hands.remove(&path);
+    pub(super) fn forget(&mut self, path: &str) {
+        self.0.remove(path);
+    }
+
+    fn of(&mut self, path: &str) -> &mut Saying {
+        self.0.entry(path.into()).or_default()
     }
 
     /// The row as it is published.
     pub(super) fn print(&self, engine: &Engine, row: &view::Row, table: &Table, running: Running) -> Row {
         let path = engine.path(row.path);
+        let said = self.0.get(&*path);
         let worker = row.key.and_then(|key| table.worker(key));
         let account = match worker {
             Some(worker) => worker.limit,
@@ -103,6 +114,8 @@ impl Sayings {
             Some(_) => Kind::Service,
         };
         let moment = Moment::now();
+        let held = row.hold.map(|hold| held(hold, said.and_then(|said| said.hand.as_ref()), &moment));
+        let reason = said.and_then(|said| said.reason.clone());
         let condition = worker.and_then(|worker| worker.plan.ready.as_ref());
         let waits_for = match row.state {
             view::State::Starting => condition.map(probe),
@@ -117,8 +130,8 @@ impl Sayings {
             generation: row.generation.0,
             restarts: row.restarts,
             since: moment.spell(row.since),
-            reason: self.reasons.get(&row.path).cloned(),
-            held: row.hold.map(|hold| self.held(row.path, hold, &moment)),
+            reason,
+            held,
             next: row.next.map(|at| moment.spell(at)),
             exit: row.exit.map(exit),
             strategy: account.and_then(|account| account.strategy).map(|s| strategy(s).to_owned()),
@@ -128,11 +141,11 @@ impl Sayings {
             status_text: running.status,
         }
     }
+}
 
-    fn held(&self, path: PathId, hold: Hold, moment: &Moment) -> Held {
-        let who = self.hands.get(&path).cloned().unwrap_or_default();
-        Held { by: who.by, text: who.text, until: hold.until.map(|at| moment.spell(at)) }
-    }
+fn held(hold: Hold, hand: Option<&Who>, moment: &Moment) -> Held {
+    let who = hand.cloned().unwrap_or_default();
+    Held { by: who.by, text: who.text, until: hold.until.map(|at| moment.spell(at)) }
 }
 
 /// The same moment on both clocks.
