@@ -10,7 +10,8 @@
 //! segment file:  magic u64 | consumed u64 | unused, up to byte 64 | bytes of the child ...
 //! ```
 //!
-//! When all is consumed the file is cut back to its header; when [`SEGMENT`] bytes are in it, it is full.
+//! What is consumed is punched out of the file, and when all is, the file is cut back to its header. With [`SEGMENT`]
+//! bytes not consumed it is full.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -20,7 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
+use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, SpliceFFlags, fallocate, fcntl, splice};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
@@ -36,13 +37,18 @@ pub struct LogPipe {
     next: u64,
     /// Place of the first byte not yet consumed.
     consumed: u64,
-    discarded: u64,
+    /// Everything from [`DATA`] to here has been punched out.
+    punched: u64,
+    /// The file system cannot punch holes.
+    solid: bool,
+    /// What has to be added to a place to get the number of the byte since this was opened.
+    base: u64,
 }
 
 /// Bytes a segment may hold.
 pub const SEGMENT: u64 = 4 << 20;
 
-/// Bytes of one [`LogPipe::read`] at most.
+/// Bytes moved or read at once.
 pub const PIECE: usize = 256 << 10;
 
 /// Place of the first byte of the child.
@@ -51,6 +57,19 @@ const DATA: u64 = 64;
 const MAGIC: [u8; 8] = *b"woodlog1";
 /// Wanted capacity of a FIFO; small ones are accepted.
 const CAPACITY: i32 = 256 << 10;
+/// Holes are made of whole pages.
+const PAGE: u64 = 4096;
+/// So much is punched out at once.
+const HOLE: u64 = 1 << 20;
+
+/// What was thrown away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Thrown {
+    /// Bytes.
+    pub bytes: u64,
+    /// Newlines in them.
+    pub lines: u64,
+}
 
 impl LogPipe {
     /// Opens (or makes) `dir/log/PATH.fifo` and `dir/log/PATH.segment`, and shares both with the keeper, if there is
@@ -75,7 +94,17 @@ impl LogPipe {
         let segment =
             options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&segment)?;
         let consumed = first_unconsumed(&segment)?;
-        Ok(LogPipe { fifo: reader, writer, segment, next: consumed, consumed, discarded: 0 })
+        let base = 0u64.wrapping_sub(consumed);
+        Ok(LogPipe {
+            fifo: reader,
+            writer,
+            segment,
+            next: consumed,
+            consumed,
+            punched: DATA,
+            solid: false,
+            base,
+        })
     }
 
     /// What the child gets as standard output and error.
@@ -88,29 +117,44 @@ impl LogPipe {
         self.fifo.as_fd()
     }
 
-    /// Moves what is in the FIFO into the segment, until the FIFO is empty or the segment full. Bytes moved; 0 too
-    /// when there is no room. Never blocks on the child.
+    /// Moves up to [`PIECE`] bytes from the FIFO into the segment. Bytes moved; 0 when the FIFO is empty or there is
+    /// no room. Never blocks on the child.
     pub fn pump(&self) -> io::Result<usize> {
-        let mut moved = 0;
+        let mut end = self.end()?;
+        let floor = if self.solid { DATA } else { self.consumed };
+        let room = SEGMENT.saturating_sub(end - floor).min(PIECE as u64);
+        if room == 0 {
+            return Ok(0);
+        }
+        let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
+        let mut place = end.cast_signed();
         loop {
-            let mut end = self.end()?.cast_signed();
-            let room = (DATA + SEGMENT).saturating_sub(end.cast_unsigned());
-            if room == 0 {
-                return Ok(moved);
-            }
-            let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
-            match splice(&self.fifo, None, &self.segment, Some(&mut end), room as usize, flags) {
-                Ok(0) | Err(Errno::EAGAIN) => return Ok(moved),
-                Ok(n) => moved += n,
-                Err(Errno::EINTR) => {}
+            match splice(&self.fifo, None, &self.segment, Some(&mut place), room as usize, flags) {
+                Ok(n) => return Ok(n),
+                Err(Errno::EAGAIN) => return Ok(0),
+                Err(Errno::EINTR) => {
+                    end = self.end()?;
+                    place = end.cast_signed();
+                }
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
+    /// Whether there is no room to pump into until something is consumed.
+    pub fn is_full(&self) -> io::Result<bool> {
+        let floor = if self.solid { DATA } else { self.consumed };
+        Ok(self.end()? - floor >= SEGMENT)
+    }
+
     /// Bytes in the segment that [`LogPipe::read`] has not returned yet.
     pub fn unread(&self) -> io::Result<u64> {
         Ok(self.end()?.saturating_sub(self.next))
+    }
+
+    /// How many bytes [`LogPipe::read`] has returned since this was opened.
+    pub fn position(&self) -> u64 {
+        self.base.wrapping_add(self.next)
     }
 
     /// Appends up to [`PIECE`] unread bytes of the segment to `buffer`, continuing after those of the last call. 0:
@@ -126,43 +170,56 @@ impl LogPipe {
         read
     }
 
-    /// The next `n` bytes have been dealt with: they are not read again by anybody. The segment is emptied when
-    /// nothing in it is left.
-    pub fn consumed(&mut self, n: usize) -> io::Result<()> {
-        self.consumed = (self.consumed + n as u64).min(self.next);
+    /// All bytes before `position` have been dealt with: they are not read again by anybody, and their room is free.
+    pub fn consumed(&mut self, position: u64) -> io::Result<()> {
+        let place = position.wrapping_sub(self.base);
+        // A position from before the file was last cut back is an old one.
+        if position < self.position().saturating_sub(self.next - DATA) || place <= self.consumed {
+            return Ok(());
+        }
+        self.consumed = place.min(self.next);
         let empty = self.consumed == self.end()?;
         if empty {
-            self.consumed = DATA;
-            self.next = DATA;
+            self.base = self.base.wrapping_add(self.next - DATA);
+            (self.next, self.consumed, self.punched) = (DATA, DATA, DATA);
         }
         // First the header: a reader that dies in between repeats, it does not lose.
         let mut header = [0; 16];
         header[..8].copy_from_slice(&MAGIC);
         header[8..].copy_from_slice(&self.consumed.to_le_bytes());
         self.segment.write_all_at(&header, 0)?;
-        if empty { self.segment.set_len(DATA) } else { Ok(()) }
+        if empty { self.segment.set_len(DATA) } else { self.punch() }
     }
 
-    /// Throws away what is in the FIFO: the segment is full, and a child is never blocked. Bytes thrown away.
-    pub fn discard(&mut self) -> io::Result<usize> {
-        let mut waste = vec![0; 64 << 10];
-        let mut thrown = 0;
-        // Bounded, so that a flood cannot hold whoever discards.
-        while thrown < PIECE {
+    /// Gives the room of what is consumed back to the file system.
+    fn punch(&mut self) -> io::Result<()> {
+        let from = self.punched.next_multiple_of(PAGE);
+        let to = self.consumed / PAGE * PAGE;
+        if self.solid || to < from + HOLE {
+            return Ok(());
+        }
+        let mode = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        match fallocate(&self.segment, mode, from.cast_signed(), (to - from).cast_signed()) {
+            Ok(()) => self.punched = to,
+            Err(_) => self.solid = true,
+        }
+        Ok(())
+    }
+
+    /// Throws away what is in the FIFO, for when there is no room at all: a child is never blocked.
+    pub fn discard(&mut self) -> io::Result<Thrown> {
+        let mut waste = vec![0; PIECE];
+        loop {
             match nix::unistd::read(&self.fifo, &mut waste) {
-                Ok(0) | Err(Errno::EAGAIN) => break,
-                Ok(n) => thrown += n,
+                Ok(n) => {
+                    let lines = memchr::memchr_iter(b'\n', &waste[..n]).count() as u64;
+                    return Ok(Thrown { bytes: n as u64, lines });
+                }
+                Err(Errno::EAGAIN) => return Ok(Thrown::default()),
                 Err(Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        self.discarded += thrown as u64;
-        Ok(thrown)
-    }
-
-    /// Bytes thrown away so far.
-    pub fn discarded(&self) -> u64 {
-        self.discarded
     }
 
     fn end(&self) -> io::Result<u64> {
@@ -193,47 +250,66 @@ mod tests {
         child.write_all(bytes).expect("room in the pipe");
     }
 
+    fn read(pipe: &mut LogPipe) -> Vec<u8> {
+        let mut buffer = Vec::new();
+        while pipe.pump().expect("pumped") > 0 {}
+        while pipe.read(&mut buffer).expect("read") > 0 {}
+        buffer
+    }
+
     #[test]
     fn unconsumed_bytes_are_read_again_by_the_next_daemon() {
         let dir = tempfile::tempdir().expect("a directory");
         let mut pipe = LogPipe::open(dir.path(), "t/a", None).expect("a pipe");
         write(&pipe, b"one\ntwo\n");
-        assert_eq!(pipe.pump().expect("pumped"), 8);
-        let mut buffer = Vec::new();
-        assert_eq!(pipe.read(&mut buffer).expect("read"), 8);
+        assert_eq!(read(&mut pipe), b"one\ntwo\n");
         pipe.consumed(4).expect("consumed");
         write(&pipe, b"three\n");
         drop(pipe);
 
         let mut pipe = LogPipe::open(dir.path(), "t/a", None).expect("the pipe again");
-        let mut buffer = Vec::new();
-        pipe.pump().expect("pumped");
-        pipe.read(&mut buffer).expect("read");
-        assert_eq!(buffer, b"two\n", "what was in the FIFO dies with its last holder");
+        assert_eq!(read(&mut pipe), b"two\n", "what was in the FIFO dies with its last holder");
         pipe.consumed(4).expect("consumed");
         assert_eq!(pipe.segment.metadata().expect("a file").len(), DATA);
-        assert_eq!(pipe.unread().expect("a length"), 0);
+        assert_eq!((pipe.unread().expect("a length"), pipe.position()), (0, 4));
+    }
+
+    #[test]
+    fn an_old_position_consumes_nothing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut pipe = LogPipe::open(dir.path(), "a", None).expect("a pipe");
+        write(&pipe, b"one\n");
+        read(&mut pipe);
+        pipe.consumed(4).expect("consumed");
+        write(&pipe, b"two\n");
+        assert_eq!(read(&mut pipe), b"two\n");
+        pipe.consumed(3).expect("nothing to do");
+        pipe.consumed(4).expect("nothing to do");
+        assert_eq!(pipe.consumed, DATA);
+        pipe.consumed(8).expect("consumed");
+        assert_eq!((pipe.position(), pipe.end().expect("a length")), (8, DATA));
     }
 
     #[test]
     fn a_full_segment_takes_no_more_until_it_is_consumed() {
         let dir = tempfile::tempdir().expect("a directory");
         let mut pipe = LogPipe::open(dir.path(), "a", None).expect("a pipe");
-        let block = vec![b'x'; 64 << 10];
-        let mut pumped = 0;
-        while pumped < SEGMENT as usize {
+        let block = [b'x'; 32 << 10];
+        while !pipe.is_full().expect("a length") {
             write(&pipe, &block);
-            pumped += pipe.pump().expect("pumped");
+            pipe.pump().expect("pumped");
         }
-        write(&pipe, &block);
+        write(&pipe, b"one\ntwo\nthr");
         assert_eq!(pipe.pump().expect("no room"), 0);
-        assert_eq!(pipe.discard().expect("thrown away"), block.len());
-        assert_eq!(pipe.discarded(), block.len() as u64);
-        let mut buffer = Vec::new();
-        while pipe.read(&mut buffer).expect("read") > 0 {}
-        assert_eq!(buffer.len(), SEGMENT as usize);
-        pipe.consumed(buffer.len()).expect("consumed");
+        assert_eq!(pipe.discard().expect("thrown away"), Thrown { bytes: 11, lines: 2 });
+        assert_eq!(read(&mut pipe).len() as u64, SEGMENT);
+        pipe.consumed(2 << 20).expect("consumed");
         write(&pipe, b"again\n");
-        assert_eq!(pipe.pump().expect("room again"), 6);
+        assert_eq!(read(&mut pipe), b"again\n");
+        use std::os::unix::fs::MetadataExt;
+        let held = pipe.segment.metadata().expect("a file").blocks() * 512;
+        assert!(held <= (SEGMENT - (2 << 20)) + 3 * PAGE, "{held} bytes are held");
+        pipe.consumed(SEGMENT + 6).expect("consumed");
+        assert_eq!(pipe.end().expect("a length"), DATA);
     }
 }
