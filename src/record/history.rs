@@ -1,11 +1,143 @@
-//! The history: facts on disk, one JSON line each, written behind.
+//! The history: facts on disk, one JSON line each, written behind by the files' thread.
+//!
+//! ```text
+//! {"crc":"9b1c5d02","fact":{"seq":17,"at":1795230760118,...}}
+//! ```
+//!
+//! The sum (CRC-32) is over the bytes of the fact. A line that is torn or damaged is skipped: a power cut costs the
+//! facts of its last moment and nothing else. `history.jsonl` is rotated by size, so it is bounded too.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use super::fact::FactLine;
+use super::rotate::{self, Rotating};
 
-/// All facts of a history directory that can be read, oldest first; without a daemon too.
-pub fn read(directory: &Path) -> std::io::Result<Vec<FactLine>> {
-    let _ = directory;
-    todo!()
+/// Bytes of one file.
+const MAX_SIZE: u64 = 4 << 20;
+/// Old files kept.
+const KEEP: u32 = 7;
+/// What stands before the fact, around its sum.
+const HEAD: (&str, &str) = ("{\"crc\":\"", "\",\"fact\":");
+
+/// All facts of a history directory that can be read, oldest first; without a daemon too. Several runs of the daemon
+/// follow each other: each begins with a fact of kind `daemon_started`.
+pub fn read(directory: &Path) -> io::Result<Vec<FactLine>> {
+    let mut facts = Vec::new();
+    for path in rotate::files(&file(directory)) {
+        let bytes = std::fs::read(path)?;
+        facts.extend(bytes.split(|byte| *byte == b'\n').filter_map(decode));
+    }
+    Ok(facts)
+}
+
+/// The file that is appended to.
+pub(super) fn open(directory: &Path) -> io::Result<Rotating> {
+    std::fs::create_dir_all(directory)?;
+    Ok(Rotating::new(file(directory), Some(MAX_SIZE), KEEP))
+}
+
+/// The line of a fact, newline included.
+pub(super) fn encode(fact: &[u8]) -> Vec<u8> {
+    let mut line = format!("{}{:08x}{}", HEAD.0, crc32(fact), HEAD.1).into_bytes();
+    line.extend_from_slice(fact);
+    line.extend_from_slice(b"}\n");
+    line
+}
+
+fn decode(line: &[u8]) -> Option<FactLine> {
+    let rest = line.strip_prefix(HEAD.0.as_bytes())?;
+    let (sum, rest) = rest.split_at_checked(8)?;
+    let fact = rest.strip_prefix(HEAD.1.as_bytes())?.strip_suffix(b"}")?;
+    let sum = u32::from_str_radix(std::str::from_utf8(sum).ok()?, 16).ok()?;
+    (sum == crc32(fact)).then(|| serde_json::from_slice(fact).ok())?
+}
+
+fn file(directory: &Path) -> PathBuf {
+    directory.join("history.jsonl")
+}
+
+/// CRC-32 (IEEE 802.3, reflected).
+fn crc32(bytes: &[u8]) -> u32 {
+    const TABLE: [u32; 256] = {
+        let mut table = [0; 256];
+        let mut n = 0;
+        while n < 256 {
+            let mut value = n as u32;
+            let mut bit = 0;
+            while bit < 8 {
+                value = if value & 1 == 1 { 0xEDB8_8320 ^ (value >> 1) } else { value >> 1 };
+                bit += 1;
+            }
+            table[n] = value;
+            n += 1;
+        }
+        table
+    };
+    !bytes.iter().fold(!0, |sum, byte| TABLE[((sum ^ u32::from(*byte)) & 0xff) as usize] ^ (sum >> 8))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fact(n: u64) -> FactLine {
+        FactLine::note(1000 + n, 1, "t/a", n, "started", format!("started\n{n}")).with("pid", 7)
+    }
+
+    fn bytes(n: u64) -> Vec<u8> {
+        encode(&serde_json::to_vec(&fact(n)).expect("plain values"))
+    }
+
+    fn check(bytes: &[u8], found: &[u64]) {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(file(dir.path()), bytes).expect("written");
+        let facts = read(dir.path()).expect("readable");
+        assert_eq!(facts, found.iter().map(|n| fact(*n)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_sum_is_the_usual_one() {
+        assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
+    }
+
+    #[test]
+    fn facts_are_read_back_as_they_were() {
+        check(&[bytes(1), bytes(2)].concat(), &[1, 2]);
+        let line = bytes(1);
+        let object: serde_json::Value = serde_json::from_slice(&line).expect("each line is JSON");
+        assert_eq!(object["fact"]["fields"]["pid"], 7);
+    }
+
+    #[test]
+    fn a_torn_tail_is_skipped_and_what_follows_it_is_read() {
+        let whole = bytes(2);
+        for cut in 1..whole.len() - 1 {
+            check(&[&bytes(1), &whole[..cut]].concat(), &[1]);
+            check(&[&bytes(1), &whole[..cut], b"\n", &bytes(3)].concat(), &[1, 3]);
+        }
+    }
+
+    #[test]
+    fn a_damaged_line_is_skipped() {
+        let mut damaged = bytes(2);
+        let place = damaged.len() / 2;
+        damaged[place] ^= 1;
+        check(&[bytes(1), damaged, bytes(3)].concat(), &[1, 3]);
+    }
+
+    #[test]
+    fn a_history_is_bounded_and_read_back_over_its_files() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut history = open(dir.path()).expect("a file");
+        let last = 300_000;
+        for n in 0..last {
+            history.append(&bytes(n)).expect("written");
+        }
+        let facts = read(dir.path()).expect("readable");
+        assert_eq!(facts.last(), Some(&fact(last - 1)));
+        assert!(facts.windows(2).all(|pair| pair[0].generation + 1 == pair[1].generation));
+        let files: Vec<_> = std::fs::read_dir(dir.path()).expect("a directory").collect();
+        assert_eq!(files.len(), 1 + KEEP as usize);
+    }
 }

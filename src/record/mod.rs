@@ -1,7 +1,12 @@
 //! Everything observable that woodward writes: facts, the lines of its children, the history.
 
+mod device;
 pub mod fact;
 pub mod history;
+mod ledger;
+mod rate;
+mod ring;
+mod rotate;
 pub mod why;
 pub mod words;
 
