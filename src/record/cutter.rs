@@ -1,0 +1,254 @@
+//! Bytes of one child into lines: the logger's side of a stream.
+//!
+//! Work per line is done only when somebody wants single lines: a follower, the journal, the console. The ring needs the
+//! tail of a batch, a file the batch as it is. That is what makes a flood cheap.
+//!
+//! A line is lost for one of three reasons (rate limit, a sink that is too slow, no room for the segment). Each is counted at
+//! once and said in the stream itself, at most once a second.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+use woodward_engine::Time;
+
+use super::{Line, lock};
+use super::rate::Bucket;
+use super::ring::Ring;
+use super::sinks::Sinks;
+use super::stream::{Batch, GOES_ON, LONGEST, Source, Turn, each_line};
+use crate::os::clock;
+use crate::os::pipe::LogPipe;
+use crate::tree::RateLimit;
+
+/// How long losses are gathered before they are said.
+const GATHER: Duration = Duration::from_secs(1);
+
+/// What the logger keeps of one child.
+pub(super) struct Cutter {
+    pub(super) source: Arc<Source>,
+    sinks: Arc<Sinks>,
+    followers: broadcast::Sender<Arc<Line>>,
+    bucket: Option<Bucket>,
+    turn: Turn,
+    /// Number of the next line.
+    seq: u64,
+    /// The line that has no newline yet.
+    unfinished: Vec<u8>,
+    /// Position after the last byte taken.
+    position: u64,
+    missed: Missed,
+    /// When they have to be said.
+    say_at: Option<Time>,
+}
+
+/// Lines lost and not yet said.
+#[derive(Clone, Copy, Debug, Default)]
+struct Missed {
+    rate: u64,
+    slow: u64,
+    room: u64,
+}
+
+/// What became of one look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Nothing was there.
+    Nothing,
+    /// Something was, and there may be more.
+    Something,
+}
+
+impl Cutter {
+    pub(super) fn new(
+        source: Arc<Source>,
+        sinks: Arc<Sinks>,
+        followers: broadcast::Sender<Arc<Line>>,
+        rate: Option<RateLimit>,
+    ) -> Cutter {
+        let bucket = rate.map(|limit| Bucket::new(limit, clock::now()));
+        Cutter {
+            source,
+            sinks,
+            followers,
+            bucket,
+            turn: Turn::default(),
+            seq: 1,
+            unfinished: Vec::new(),
+            position: 0,
+            missed: Missed::default(),
+            say_at: None,
+        }
+    }
+
+    /// Moves what the child has written one piece further: into the segment, into lines, to the sinks.
+    pub(super) fn look(&mut self) -> Look {
+        let source = self.source.clone();
+        let Some(intake) = &source.intake else { return Look::Nothing };
+        let mut intake = lock(intake);
+        let moved = match intake.pipe.pump() {
+            Ok(moved) if moved > 0 || !intake.pipe.is_full().unwrap_or(false) => moved,
+            _ => self.make_room(&mut intake.pipe),
+        };
+        if intake.turn() != self.turn {
+            let turn = intake.turn();
+            drop(intake);
+            self.hand_over_to(turn);
+            return Look::Something;
+        }
+        let mut bytes = std::mem::take(&mut self.unfinished);
+        let mut before = bytes.len();
+        let piece = intake.read(&mut bytes);
+        drop(intake);
+        let Some(piece) = piece.ok().filter(|piece| piece.len > 0 || !piece.marks.is_empty()) else {
+            self.unfinished = bytes;
+            return if moved > 0 { Look::Something } else { Look::Nothing };
+        };
+        let start = piece.position - piece.len as u64;
+        let mut done = 0;
+        for (place, turn) in &piece.marks {
+            let rest = bytes.split_off(before + place - done);
+            self.take(bytes, start + *place as u64);
+            self.hand_over_to(*turn);
+            (bytes, done, before) = (rest, *place, 0);
+        }
+        self.take(bytes, piece.position);
+        if let Some(intake) = &source.intake {
+            lock(intake).unfinished = !self.unfinished.is_empty();
+        }
+        Look::Something
+    }
+
+    /// When losses have to be said.
+    pub(super) fn say_at(&self) -> Option<Time> {
+        self.say_at
+    }
+
+    /// Says in the stream what was lost.
+    pub(super) fn say(&mut self) {
+        self.say_at = None;
+        let missed = std::mem::take(&mut self.missed);
+        for (lines, why) in [
+            (missed.rate, " by log_rate_limit"),
+            (missed.slow, ": what they go to is too slow"),
+            (missed.room, ": no room for them in the run directory"),
+        ] {
+            if lines > 0 {
+                let some = if lines == 1 { "line" } else { "lines" };
+                self.pass(format!("woodward: {lines} {some} dropped{why}\n").into_bytes(), 1, 0);
+            }
+        }
+    }
+
+    /// The segment is full or the run directory is: what was read counts as dealt with, and if that is not enough,
+    /// what stands in the FIFO is thrown away. Bytes moved.
+    fn make_room(&mut self, pipe: &mut LogPipe) -> usize {
+        let read = pipe.position().saturating_sub(self.unfinished.len() as u64);
+        let _ = pipe.consumed(read);
+        if let Ok(moved) = pipe.pump()
+            && (moved > 0 || !pipe.is_full().unwrap_or(false))
+        {
+            return moved;
+        }
+        // There is still something to be read first.
+        if pipe.unread().unwrap_or(0) > 0 {
+            return 0;
+        }
+        let thrown = pipe.discard().unwrap_or_default();
+        if thrown.bytes > 0 {
+            self.miss(|missed| &mut missed.room, thrown.lines.max(1));
+        }
+        0
+    }
+
+    /// What still comes is somebody else's.
+    fn hand_over_to(&mut self, turn: Turn) {
+        self.close();
+        if self.say_at.is_some() {
+            self.say();
+        }
+        self.turn = turn;
+    }
+
+    /// Takes bytes of one generation; `position` is the one after the last of them.
+    fn take(&mut self, mut bytes: Vec<u8>, position: u64) {
+        self.position = position;
+        match memchr::memrchr(b'\n', &bytes) {
+            Some(last) => {
+                self.unfinished = bytes.split_off(last + 1);
+                self.pass_limited(bytes, position - self.unfinished.len() as u64);
+            }
+            None => self.unfinished = bytes,
+        }
+        if self.unfinished.len() > LONGEST {
+            self.unfinished.extend_from_slice(GOES_ON.as_bytes());
+            self.close();
+        }
+        self.source.tell_waiters(self.turn.generation, &self.unfinished);
+        let mut ring = lock(&self.source.ring);
+        ring.set_open(self.seq, clock::wall(), self.turn.generation, &self.unfinished);
+    }
+
+    /// Nothing more will come of the unfinished line.
+    fn close(&mut self) {
+        if self.unfinished.is_empty() {
+            return;
+        }
+        let mut bytes = std::mem::take(&mut self.unfinished);
+        bytes.push(b'\n');
+        self.pass_limited(bytes, self.position);
+        lock(&self.source.ring).set_open(0, 0, 0, &[]);
+    }
+
+    /// Whole lines that count for the rate limit.
+    fn pass_limited(&mut self, mut bytes: Vec<u8>, position: u64) {
+        self.source.tell_waiters(self.turn.generation, &bytes);
+        let mut lines = memchr::memchr_iter(b'\n', &bytes).count();
+        if let Some(bucket) = &mut self.bucket {
+            let given = bucket.take(lines, clock::now());
+            if given < lines {
+                let end = match given {
+                    0 => 0,
+                    n => memchr::memchr_iter(b'\n', &bytes).nth(n - 1).map_or(0, |newline| newline + 1),
+                };
+                bytes.truncate(end);
+                self.miss(|missed| &mut missed.rate, (lines - given) as u64);
+                lines = given;
+            }
+        }
+        self.pass(bytes, lines as u64, position);
+    }
+
+    /// Whole lines to everybody who wants them.
+    fn pass(&mut self, bytes: Vec<u8>, lines: u64, position: u64) {
+        let (at, seq, turn) = (clock::wall(), self.seq, self.turn);
+        self.seq += lines;
+        let source = self.source.clone();
+        let batch = Batch { source, bytes, lines, seq, at, turn, position };
+        {
+            let worth = Ring::worth(&batch.bytes);
+            let skipped = lines - memchr::memchr_iter(b'\n', worth).count() as u64;
+            let mut ring = lock(&self.source.ring);
+            each_line(worth, seq + skipped, &mut |seq, text| ring.push(seq, at, turn.generation, text));
+        }
+        if self.followers.receiver_count() > 0 {
+            batch.each(|seq, text| {
+                let text = String::from_utf8_lossy(text).into_owned();
+                let path = self.source.path.to_string();
+                let line = Line { seq, at, path, generation: turn.generation, text };
+                // Nobody follows any more: nobody misses it.
+                let _ = self.followers.send(Arc::new(line));
+            });
+        }
+        let lost = self.sinks.pass(batch);
+        if lost > 0 {
+            self.miss(|missed| &mut missed.slow, lost);
+        }
+    }
+
+    fn miss(&mut self, which: impl FnOnce(&mut Missed) -> &mut u64, lines: u64) {
+        *which(&mut self.missed) += lines;
+        self.source.count_dropped(lines);
+        self.say_at.get_or_insert_with(|| clock::now() + GATHER);
+    }
+}

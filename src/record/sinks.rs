@@ -1,0 +1,101 @@
+//! Where lines and facts go besides memory.
+
+use std::io;
+use std::sync::{Arc, Weak};
+
+use super::console::{self, Console, Out};
+use super::device::Device;
+use super::fact::FactLine;
+use super::files::{self, Files, LogFile};
+use super::journal::{self, Journal};
+use super::stream::{Batch, Sink};
+use super::{Inner, Places, history};
+use crate::tree::Output;
+
+/// The devices of this daemon.
+#[derive(Debug)]
+pub(super) struct Sinks {
+    journal: Option<Device<journal::Job>>,
+    console: Device<console::Job>,
+    /// Somebody looks at it: it gets the lines and facts that the journal gets.
+    terminal: bool,
+    files: Device<files::Job>,
+    history: bool,
+}
+
+impl Sinks {
+    /// Starts the devices there are.
+    pub(super) fn start(places: &Places, record: Weak<Inner>) -> io::Result<Sinks> {
+        let journal = match places.journal.exists() {
+            true => Some(Device::start("journal", Journal::open(&places.journal, record.clone())?)?),
+            false => None,
+        };
+        let history = match &places.history {
+            Some(directory) => Some(history::open(directory)?),
+            None => None,
+        };
+        let console = Console::new(places.console);
+        Ok(Sinks {
+            journal,
+            terminal: console.is_terminal(),
+            console: Device::start("console", console)?,
+            history: history.is_some(),
+            files: Device::start("files", Files::new(history, record))?,
+        })
+    }
+
+    /// What an `output` of a tree file means here.
+    pub(super) fn of(&self, output: &Output) -> Vec<Sink> {
+        match output {
+            Output::Null => Vec::new(),
+            Output::Inherit => vec![Sink::Console(Out::Output)],
+            Output::Auto | Output::Journal if self.journal.is_none() => vec![Sink::Console(Out::Error)],
+            Output::Auto if self.terminal => vec![Sink::Journal, Sink::Console(Out::Error)],
+            Output::Auto | Output::Journal => vec![Sink::Journal],
+            Output::File { file, max_size, keep } => {
+                vec![Sink::File(Arc::new(LogFile::new(file.clone(), *max_size, *keep)))]
+            }
+        }
+    }
+
+    /// Lines to all sinks of their child. How many were not taken.
+    pub(super) fn pass(&self, batch: Batch) -> u64 {
+        let (lines, bytes) = (batch.lines, batch.bytes.len());
+        let batch = Arc::new(batch);
+        let mut lost = 0;
+        for sink in &batch.source.sinks {
+            let taken = match sink {
+                Sink::Journal => match &self.journal {
+                    Some(journal) => journal.send(journal::Job::Lines(batch.clone()), bytes),
+                    None => false,
+                },
+                Sink::Console(out) => self.console.send(console::Job::Lines(*out, batch.clone()), bytes),
+                Sink::File(file) => self.files.send(files::Job::Lines(file.clone(), batch.clone()), bytes),
+            };
+            lost += if taken { 0 } else { lines };
+        }
+        lost
+    }
+
+    /// A fact to everybody. What is not taken is in memory still, and the console and the journal are no archives.
+    pub(super) fn fact(&self, line: &Arc<FactLine>, json: &Arc<[u8]>) {
+        if self.history {
+            self.files.send(files::Job::Fact(json.clone()), json.len());
+        }
+        if let Some(journal) = &self.journal {
+            journal.send(journal::Job::Fact(line.clone()), json.len());
+        }
+        if (self.journal.is_none() || self.terminal) && console::shows(line) {
+            self.console.send(console::Job::Fact(line.clone()), json.len());
+        }
+    }
+
+    /// Resolves when all that was handed over is done.
+    pub(super) async fn flushed(&self) {
+        if let Some(journal) = &self.journal {
+            let _ = journal.flushed().await;
+        }
+        let _ = self.console.flushed().await;
+        let _ = self.files.flushed().await;
+    }
+}
