@@ -17,7 +17,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -76,9 +76,8 @@ impl LogPipe {
     /// one. Unread bytes of an earlier daemon are still there.
     pub fn open(dir: &Path, path: &str, os: Option<&Os>) -> io::Result<LogPipe> {
         let _ = os;
-        let log = dir.join("log");
-        let (fifo, segment) = (log.join(format!("{path}.fifo")), log.join(format!("{path}.segment")));
-        std::fs::create_dir_all(fifo.parent().unwrap_or(&log))?;
+        let (fifo, segment) = files(dir, path);
+        std::fs::create_dir_all(fifo.parent().unwrap_or(dir))?;
         match mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR) {
             Ok(()) | Err(Errno::EEXIST) => {}
             Err(error) => return Err(error.into()),
@@ -105,6 +104,13 @@ impl LogPipe {
             solid: false,
             base,
         })
+    }
+
+    /// Removes both files of a child that is no more.
+    pub fn remove(dir: &Path, path: &str) {
+        let (fifo, segment) = files(dir, path);
+        // A file that stays is a little room in a directory that dies with the boot.
+        let _ = (std::fs::remove_file(fifo), std::fs::remove_file(segment));
     }
 
     /// What the child gets as standard output and error.
@@ -225,6 +231,11 @@ impl LogPipe {
     fn end(&self) -> io::Result<u64> {
         Ok(self.segment.metadata()?.len().max(DATA))
     }
+}
+
+fn files(dir: &Path, path: &str) -> (PathBuf, PathBuf) {
+    let log = dir.join("log");
+    (log.join(format!("{path}.fifo")), log.join(format!("{path}.segment")))
 }
 
 /// Where an earlier reader left off; a header that makes no sense is one of nobody.

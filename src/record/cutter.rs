@@ -12,11 +12,11 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 use woodward_engine::Time;
 
-use super::{Line, lock};
 use super::rate::Bucket;
 use super::ring::Ring;
 use super::sinks::Sinks;
 use super::stream::{Batch, GOES_ON, LONGEST, Source, Turn, each_line};
+use super::{Line, lock};
 use crate::os::clock;
 use crate::os::pipe::LogPipe;
 use crate::tree::RateLimit;

@@ -429,33 +429,13 @@ impl Telling<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Identity, Output, Stdin, Stop};
+    use crate::tree::Output;
     use woodward_engine::{Gen, Incident};
 
     const PATHS: [&str; 4] = ["acs", "acs/logging", "acs/logging/channel", "acs/logging/logger"];
 
     fn plan(ready: Probe) -> WorkerPlan {
-        WorkerPlan {
-            path: PATHS[2].to_owned(),
-            description: None,
-            oneshot: false,
-            command: vec!["channel".to_owned()],
-            command_on_restart: None,
-            identity: Identity::default(),
-            working_directory: None,
-            directories: Vec::new(),
-            stdin: Stdin::Null,
-            environment: Default::default(),
-            before_start: Vec::new(),
-            after_ready: Vec::new(),
-            after_stop: Vec::new(),
-            output: Output::Auto,
-            log_rate_limit: None,
-            ready: Some(ready),
-            stop: Stop::default(),
-            health: false,
-            secret_names: Vec::new(),
-        }
+        WorkerPlan { ready: Some(ready), ..crate::record::tests::worker(Output::Auto) }
     }
 
     fn line(path: u32, what: What, extras: &Extras<'_>) -> FactLine {

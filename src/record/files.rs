@@ -4,15 +4,13 @@
 //! when it can be written. Every further batch tries again.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 
 use super::device::Work;
-use super::fact::FactLine;
 use super::history;
 use super::rotate::{Rotating, Unwritten};
 use super::stream::Batch;
-use super::{Inner, lock};
-use crate::os::clock;
+use super::{Back, lock};
 
 /// What can be asked of it.
 #[derive(Debug)]
@@ -48,36 +46,34 @@ pub(super) struct Files {
     history: Option<Guarded>,
     /// Facts were written since the last sync.
     dirty: bool,
-    record: Weak<Inner>,
+    back: Back,
 }
 
 impl Files {
-    pub(super) fn new(history: Option<Rotating>, record: Weak<Inner>) -> Files {
-        Files { history: history.map(Guarded::new), dirty: false, record }
-    }
-
-    fn note(&self, path: &str, kind: &str, text: String) {
-        if let Some(record) = self.record.upgrade() {
-            record.fact(FactLine::note(clock::wall(), 0, path, 0, kind, text));
-        }
+    pub(super) fn new(history: Option<Rotating>, back: Back) -> Files {
+        Files { history: history.map(Guarded::new), dirty: false, back }
     }
 
     fn lines(&self, file: &LogFile, batch: &Batch) {
         let mut file = lock(&file.0);
         match file.append(&batch.bytes, batch.lines, |missed, error| {
-            format!("woodward: {missed} lines dropped: {error}\\n").into_bytes()
+            format!("woodward: {missed} lines dropped: {error}\n").into_bytes()
         }) {
             Outcome::Fine => {}
             Outcome::Fails { missed, first } => {
                 batch.source.count_dropped(missed);
                 if first {
-                    let text = format!("cannot write {}: {}; its lines are dropped and counted", file.name(), file.error);
-                    self.note(&batch.source.path, "output_lost", text);
+                    let text = format!(
+                        "cannot write {}: {}; its lines are dropped and counted",
+                        file.name(),
+                        file.error
+                    );
+                    self.back.note(&batch.source.path, "output_lost", text);
                 }
             }
             Outcome::Back { missed } => {
                 let text = format!("writes {} again; {missed} lines were dropped", file.name());
-                self.note(&batch.source.path, "output_back", text);
+                self.back.note(&batch.source.path, "output_back", text);
             }
         }
     }
@@ -91,10 +87,12 @@ impl Files {
             Outcome::Fails { .. } => {
                 format!("cannot write {}: {}; facts are kept in memory only", history.name(), history.error)
             }
-            Outcome::Back { missed } => format!("writes {} again; {missed} facts are not in it", history.name()),
+            Outcome::Back { missed } => {
+                format!("writes {} again; {missed} facts are not in it", history.name())
+            }
         };
         let kind = if matches!(outcome, Outcome::Back { .. }) { "history_back" } else { "history_lost" };
-        self.note("", kind, text);
+        self.back.note("", kind, text);
     }
 }
 
@@ -121,9 +119,14 @@ impl Work for Files {
 enum Outcome {
     Fine,
     /// So many were not written; the first time in a row, or not.
-    Fails { missed: u64, first: bool },
+    Fails {
+        missed: u64,
+        first: bool,
+    },
     /// Written, after so many were not.
-    Back { missed: u64 },
+    Back {
+        missed: u64,
+    },
 }
 
 impl Guarded {

@@ -12,18 +12,17 @@ use std::io::{self, IoSlice, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 
-use super::Inner;
+use super::Back;
 use super::device::Work;
 use super::fact::FactLine;
 use super::stream::Batch;
-use crate::os::clock;
 
 /// What can be asked of it.
 #[derive(Debug)]
@@ -40,7 +39,7 @@ pub(super) struct Journal {
     address: PathBuf,
     /// The last record was refused, and that has been said.
     refused: bool,
-    record: Weak<Inner>,
+    back: Back,
 }
 
 /// Informational, and what a person should see, in syslog's numbers.
@@ -48,9 +47,9 @@ const INFO: u8 = 6;
 const WARNING: u8 = 4;
 
 impl Journal {
-    pub(super) fn open(address: &Path, record: Weak<Inner>) -> io::Result<Journal> {
+    pub(super) fn open(address: &Path, back: Back) -> io::Result<Journal> {
         let socket = UnixDatagram::unbound()?;
-        Ok(Journal { socket, address: address.to_owned(), refused: false, record })
+        Ok(Journal { socket, address: address.to_owned(), refused: false, back })
     }
 
     fn send(&mut self, datagram: &[u8]) -> bool {
@@ -61,17 +60,19 @@ impl Journal {
         };
         let refused = std::mem::replace(&mut self.refused, result.is_err());
         let Err(error) = result else { return true };
-        if let Some(record) = self.record.upgrade().filter(|_| !refused) {
+        if !refused {
             let address = self.address.display();
-            let text = format!("cannot write to the journal at {address}: {error}; lines are dropped and counted");
-            record.fact(FactLine::note(clock::wall(), 0, "", 0, "journal_lost", text));
+            let text =
+                format!("cannot write to the journal at {address}: {error}; lines are dropped and counted");
+            self.back.note("", "journal_lost", text);
         }
         false
     }
 
     /// A record too big for a datagram goes as a sealed file in memory.
     fn send_file(&self, datagram: &[u8]) -> io::Result<()> {
-        let mut file = File::from(memfd_create("woodward", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?);
+        let mut file =
+            File::from(memfd_create("woodward", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?);
         file.write_all(datagram)?;
         fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::all()))?;
         let descriptors = [file.as_raw_fd()];
@@ -138,8 +139,13 @@ fn of_fact(line: &FactLine) -> Vec<u8> {
 /// Warnings are what nobody asked for.
 fn priority(line: &FactLine) -> u8 {
     let crash = line.kind == "ended" && !line.flag("asked") && line.word("reason") != Some("normal");
-    let trouble = ["start_failed", "sick", "killed", "stuck", "limit_exceeded", "parked"].contains(&line.kind.as_str());
-    if crash || trouble || line.kind.ends_with("_lost") || line.kind.ends_with("_failed") { WARNING } else { INFO }
+    let trouble =
+        ["start_failed", "sick", "killed", "stuck", "limit_exceeded", "parked"].contains(&line.kind.as_str());
+    if crash || trouble || line.kind.ends_with("_lost") || line.kind.ends_with("_failed") {
+        WARNING
+    } else {
+        INFO
+    }
 }
 
 /// A name of 128 bits for each kind of fact, the same for ever: FNV-1a of `woodward:KIND`.

@@ -1,24 +1,64 @@
 //! Everything observable that woodward writes: facts, the lines of its children, the history.
+//!
+//! ```text
+//! kernel ──► fact ──► ledger (memory) ──┬──► history (disk)
+//!                                       ├──► journal, or console
+//!                                       └──► followers
+//! child ──► FIFO ──► segment ──► logger: lines ──► ring (memory)
+//!                                       ├──► journal, console or file
+//!                                       └──► followers, readiness by log
+//! ```
+//!
+//! Nothing in this room ever makes a child or the daemon wait: what is slow (disk, journal, console) has a thread of its
+//! own behind a bounded queue, and what does not fit is dropped, counted, and shown in the stream it is missing from.
 
+mod console;
+mod cutter;
 mod device;
 pub mod fact;
+mod files;
 pub mod history;
+mod journal;
 mod ledger;
+mod logger;
 mod rate;
 mod ring;
 mod rotate;
+mod sinks;
+mod stream;
+#[cfg(test)]
+mod tests;
 pub mod why;
 pub mod words;
 
-use std::os::fd::OwnedFd;
+use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
-use crate::os::Os;
+use tokio::sync::broadcast;
+
+use crate::os::pipe::LogPipe;
+use crate::os::{Os, clock};
 use crate::runtime::view::View;
-use crate::tree::WorkerPlan;
+use crate::tree::{Output, Probe, WorkerPlan};
+use cutter::Cutter;
 use fact::FactLine;
-use why::Why;
+use ledger::Ledger;
+use logger::Logger;
+use sinks::Sinks;
+pub use stream::Stream;
+use stream::{Intake, Source};
+use why::{Known, Why};
+
+/// The first fact of each daemon.
+const DAEMON_STARTED: &str = "daemon_started";
+/// Facts and lines that a slow follower may be behind before it misses some.
+const FOLLOWED: usize = 1024;
+/// Longest that the end of the daemon, or an answer, waits for slow devices.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where a daemon records.
 #[derive(Clone, Debug)]
@@ -30,13 +70,13 @@ pub struct Places {
     /// The journal's socket for native records; the journal is there if this is. [`JOURNAL`] but in tests.
     pub journal: PathBuf,
     /// How facts and lines look on woodward's own standard output and error.
-    pub console: Console,
+    pub format: Format,
 }
 
 impl Places {
     /// The usual journal, text on the console.
     pub fn new(run: PathBuf, history: Option<PathBuf>) -> Places {
-        Places { run, history, journal: PathBuf::from(JOURNAL), console: Console::Text }
+        Places { run, history, journal: PathBuf::from(JOURNAL), format: Format::Text }
     }
 }
 
@@ -45,7 +85,7 @@ pub const JOURNAL: &str = "/run/systemd/journal/socket";
 
 /// How facts and lines look on woodward's own standard output and error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Console {
+pub enum Format {
     /// The path in front.
     #[default]
     Text,
@@ -70,87 +110,175 @@ pub struct Line {
 
 /// The record of one daemon. Cheap to clone; no call blocks.
 #[derive(Clone, Debug)]
-pub struct Record {}
+pub struct Record(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    places: Places,
+    os: Option<Os>,
+    ledger: Mutex<Ledger>,
+    facts: broadcast::Sender<Arc<FactLine>>,
+    streams: Mutex<Streams>,
+    lines: broadcast::Sender<Arc<Line>>,
+    logger: Arc<Logger>,
+    sinks: Arc<Sinks>,
+}
+
+#[derive(Debug, Default)]
+struct Streams {
+    by_path: BTreeMap<Arc<str>, Arc<Source>>,
+    /// Number of the last one with the logger.
+    last: u64,
+}
 
 impl Record {
-    /// Opens the history and the places for logs. Must be called inside the tokio runtime.
+    /// Opens the history and the places for logs, starts the threads. Must be called inside the tokio runtime.
+    ///
     /// `os`: the keeper shares the log pipes and drains them while the daemon is away; `None`: nobody does.
-    pub fn open(places: Places, os: Option<Os>) -> std::io::Result<Record> {
-        let _ = (places, os);
-        todo!()
+    pub fn open(places: Places, os: Option<Os>) -> io::Result<Record> {
+        let back = Back::default();
+        let inner = Arc::new(Inner {
+            logger: Arc::new(Logger::start()?),
+            sinks: Arc::new(Sinks::start(&places, &back)?),
+            places,
+            os,
+            ledger: Mutex::default(),
+            facts: broadcast::Sender::new(FOLLOWED),
+            streams: Mutex::default(),
+            lines: broadcast::Sender::new(FOLLOWED),
+        });
+        let _ = back.0.set(Arc::downgrade(&inner));
+        let text =
+            format!("daemon started, woodward {}, pid {}", env!("CARGO_PKG_VERSION"), std::process::id());
+        inner.fact(FactLine::note(clock::wall(), 0, "", 0, DAEMON_STARTED, text));
+        Ok(Record(inner))
     }
 
     /// Records a fact; its `seq` is filled in here.
     pub fn fact(&self, line: FactLine) {
-        let _ = line;
-        todo!()
+        self.0.fact(line);
     }
 
     /// Facts kept in memory about `path` and everything below it (`""`: all), oldest first.
     pub fn facts(&self, path: &str) -> Vec<Arc<FactLine>> {
-        let _ = path;
-        todo!()
+        lock(&self.0.ledger).within(path).into_iter().map(Arc::new).collect()
     }
 
     /// Facts from now on.
-    pub fn follow_facts(&self) -> tokio::sync::broadcast::Receiver<Arc<FactLine>> {
-        todo!()
+    pub fn follow_facts(&self) -> broadcast::Receiver<Arc<FactLine>> {
+        self.0.facts.subscribe()
     }
 
     /// `why PATH`: from facts, view and last lines. `zone`: seconds east of Greenwich, for times of day.
     pub fn why(&self, path: &str, view: &View, zone: i32) -> Why {
-        let _ = (path, view, zone);
-        todo!()
+        let facts = {
+            let ledger = lock(&self.0.ledger);
+            let incidents: Vec<u64> = ledger.within(path).iter().map(|fact| fact.incident).collect();
+            ledger.of_incidents(&incidents)
+        };
+        let rows: Vec<_> = view.rows().collect();
+        let children: Vec<String> = facts.iter().map(|fact| fact.path.clone()).collect();
+        let lines = self.lines(&children, usize::MAX);
+        why::explain(&Known { path, facts: &facts, rows: &rows, lines: &lines, now: clock::wall(), zone })
     }
 
     /// The stream of one child; made at its first start, the same one for all its generations.
-    pub fn stream(&self, worker: &WorkerPlan, path: &str) -> std::io::Result<Stream> {
-        let _ = (worker, path);
-        todo!()
+    pub fn stream(&self, worker: &WorkerPlan, path: &str) -> io::Result<Stream> {
+        let inner = &self.0;
+        let mut streams = lock(&inner.streams);
+        if let Some(source) = streams.by_path.get(path) {
+            return Ok(Stream { source: source.clone(), logger: inner.logger.clone() });
+        }
+        // Readiness by a line needs the lines, whether they go anywhere or not.
+        let captured = worker.output != Output::Null || matches!(worker.ready, Some(Probe::Log(_)));
+        let intake = match captured {
+            true => Some(Intake::new(LogPipe::open(&inner.places.run, path, inner.os.as_ref())?)),
+            false => None,
+        };
+        streams.last += 1;
+        let path: Arc<str> = Arc::from(path);
+        let source = Arc::new(Source {
+            path: path.clone(),
+            token: streams.last,
+            intake: intake.map(Mutex::new),
+            ring: Mutex::default(),
+            waiters: Mutex::default(),
+            dropped: AtomicU64::new(0),
+            sinks: inner.sinks.of(&worker.output),
+        });
+        streams.by_path.insert(path, source.clone());
+        let cutter =
+            Cutter::new(source.clone(), inner.sinks.clone(), inner.lines.clone(), worker.log_rate_limit);
+        inner.logger.add(cutter);
+        Ok(Stream { source, logger: inner.logger.clone() })
+    }
+
+    /// The child is no more: its stream is read to the end and its pipe removed.
+    pub fn forget(&self, path: &str) {
+        if let Some(source) = lock(&self.0.streams).by_path.remove(path) {
+            self.0.logger.remove(source.token);
+            LogPipe::remove(&self.0.places.run, path);
+        }
     }
 
     /// The last `n` lines of these children and everything below them, in order of time.
     pub fn lines(&self, paths: &[String], n: usize) -> Vec<Arc<Line>> {
-        let _ = (paths, n);
-        todo!()
+        let streams = lock(&self.0.streams);
+        let wanted = streams.by_path.values().filter(|source| {
+            paths.is_empty() || paths.iter().any(|path| words::is_within(&source.path, path))
+        });
+        let mut lines: Vec<Line> =
+            wanted.flat_map(|source| lock(&source.ring).last(n, &source.path)).collect();
+        lines.sort_by_key(|line| line.at);
+        lines.drain(..lines.len().saturating_sub(n));
+        lines.into_iter().map(Arc::new).collect()
     }
 
     /// Lines from now on, of all children.
-    pub fn follow_lines(&self) -> tokio::sync::broadcast::Receiver<Arc<Line>> {
-        todo!()
+    pub fn follow_lines(&self) -> broadcast::Receiver<Arc<Line>> {
+        self.0.lines.subscribe()
+    }
+
+    /// Resolves when what children wrote before is in [`Record::lines`]; soon, or after two seconds.
+    pub async fn settled(&self) {
+        let _ = tokio::time::timeout(PATIENCE, self.0.logger.settled()).await;
+    }
+
+    /// The daemon ends: resolves when all lines and facts are where they belong, or after two seconds: a disk that
+    /// hangs does not keep it.
+    pub async fn close(&self) {
+        self.settled().await;
+        let _ = tokio::time::timeout(PATIENCE, self.0.sinks.flushed()).await;
     }
 }
 
-/// The output of one child: a pipe, a bounded segment behind it, a bounded ring of lines, the sinks.
-#[derive(Clone, Debug)]
-pub struct Stream {}
+/// The way back from a device to the facts.
+#[derive(Clone, Debug, Default)]
+struct Back(Arc<OnceLock<Weak<Inner>>>);
 
-impl Stream {
-    /// What the child gets as standard output and error; `None`: not captured.
-    pub fn writer(&self) -> Option<Arc<OwnedFd>> {
-        todo!()
+impl Back {
+    fn note(&self, path: &str, kind: &str, text: String) {
+        if let Some(record) = self.0.get().and_then(Weak::upgrade) {
+            record.fact(FactLine::note(clock::wall(), 0, path, 0, kind, text));
+        }
     }
+}
 
-    /// Everything written so far was the last generation's; from now on it is this one's.
-    pub async fn begin(&self, generation: u64, incident: u64) {
-        let _ = (generation, incident);
-        todo!()
+impl Inner {
+    fn fact(&self, mut line: FactLine) {
+        let mut ledger = lock(&self.ledger);
+        line.seq = ledger.next();
+        // Text, numbers and truth values: nothing in it can fail.
+        let json: Arc<[u8]> = serde_json::to_vec(&line).unwrap_or_default().into();
+        ledger.push(&line, json.clone());
+        let line = Arc::new(line);
+        // Sent under the lock, so that followers and devices see facts in their order. Without followers it is nobody's loss.
+        let _ = self.facts.send(line.clone());
+        self.sinks.fact(&line, &json);
     }
+}
 
-    /// The generation has ended and nothing of it is left: what it wrote is read to the end, an unfinished line is
-    /// closed. Best awaited between *emptied* and telling the engine, so that `why` has the last lines.
-    pub async fn end(&self) {
-        todo!()
-    }
-
-    /// Resolves when a line of this generation contains `text`.
-    pub async fn wait_for(&self, generation: u64, text: String) {
-        let _ = (generation, text);
-        todo!()
-    }
-
-    /// Lines dropped so far.
-    pub fn dropped(&self) -> u64 {
-        todo!()
-    }
+/// A panic under one of these locks leaves nothing half-done that another could trip over.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -42,7 +42,10 @@ impl Ring {
     pub(super) fn worth(batch: &[u8]) -> &[u8] {
         let mut from = batch.len().saturating_sub(BYTES);
         if from > 0 {
-            from += memchr::memchr(b'\n', &batch[from..]).map_or(0, |newline| newline + 1);
+            // Of one line that is longer than all the room its end is kept.
+            let first =
+                memchr::memchr(b'\n', &batch[from..]).filter(|newline| from + newline + 1 < batch.len());
+            from += first.map_or(0, |newline| newline + 1);
         }
         let mut newlines = memchr::memrchr_iter(b'\n', &batch[from..]);
         // The newline before the last `LINES` lines.
@@ -135,5 +138,6 @@ mod tests {
         assert_eq!(Ring::worth(b"a\nb\n"), b"a\nb\n");
         let long = [vec![b'x'; 2 * BYTES], b"\nend\n".to_vec()].concat();
         assert_eq!(Ring::worth(&long), b"end\n");
+        assert_eq!(Ring::worth(&long[..long.len() - 4]).len(), BYTES);
     }
 }

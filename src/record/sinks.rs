@@ -1,7 +1,7 @@
 //! Where lines and facts go besides memory.
 
 use std::io;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use super::console::{self, Console, Out};
 use super::device::Device;
@@ -9,7 +9,7 @@ use super::fact::FactLine;
 use super::files::{self, Files, LogFile};
 use super::journal::{self, Journal};
 use super::stream::{Batch, Sink};
-use super::{Inner, Places, history};
+use super::{Back, Places, history};
 use crate::tree::Output;
 
 /// The devices of this daemon.
@@ -25,22 +25,19 @@ pub(super) struct Sinks {
 
 impl Sinks {
     /// Starts the devices there are.
-    pub(super) fn start(places: &Places, record: Weak<Inner>) -> io::Result<Sinks> {
+    pub(super) fn start(places: &Places, back: &Back) -> io::Result<Sinks> {
         let journal = match places.journal.exists() {
-            true => Some(Device::start("journal", Journal::open(&places.journal, record.clone())?)?),
+            true => Some(Device::start("journal", Journal::open(&places.journal, back.clone())?)?),
             false => None,
         };
-        let history = match &places.history {
-            Some(directory) => Some(history::open(directory)?),
-            None => None,
-        };
-        let console = Console::new(places.console);
+        let history = places.history.as_deref().map(history::open);
+        let console = Console::new(places.format);
         Ok(Sinks {
             journal,
             terminal: console.is_terminal(),
             console: Device::start("console", console)?,
             history: history.is_some(),
-            files: Device::start("files", Files::new(history, record))?,
+            files: Device::start("files", Files::new(history, back.clone()))?,
         })
     }
 

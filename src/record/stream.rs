@@ -122,8 +122,6 @@ pub(super) struct Intake {
 pub(super) struct Piece {
     /// Bytes added to the buffer.
     pub(super) len: usize,
-    /// Whose the first of them is.
-    pub(super) turn: Turn,
     /// After so many of them it is somebody else's.
     pub(super) marks: Vec<(usize, Turn)>,
     /// Position after the last of them.
@@ -157,7 +155,7 @@ impl Intake {
 
     /// Appends the next bytes to `buffer`.
     pub(super) fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<Piece> {
-        let (turn, start) = (self.turn, self.pipe.position());
+        let start = self.pipe.position();
         let len = self.pipe.read(buffer)?;
         let position = self.pipe.position();
         let mut marks = Vec::new();
@@ -166,7 +164,7 @@ impl Intake {
             self.turn = turn;
             self.marks.pop_front();
         }
-        Ok(Piece { len, turn, marks, position })
+        Ok(Piece { len, marks, position })
     }
 }
 

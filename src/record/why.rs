@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use std::sync::Arc;
+
 use super::Line;
 use super::fact::FactLine;
 use crate::runtime::view::Row;
@@ -14,9 +16,9 @@ pub struct Known<'a> {
     /// Facts, oldest first; those about others are needed too.
     pub facts: &'a [FactLine],
     /// The published view; empty without a daemon.
-    pub rows: &'a [Row],
+    pub rows: &'a [&'a Row],
     /// Last lines of children, in order of time; only those that matter are shown.
-    pub lines: &'a [Line],
+    pub lines: &'a [Arc<Line>],
     /// Milliseconds since 1970, UTC.
     pub now: u64,
     /// Seconds east of Greenwich, for times of day.
