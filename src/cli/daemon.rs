@@ -111,6 +111,7 @@ async fn live(args: Args, os: &Os) -> Result<u8, Failure> {
     tell.inspect(|tell| tell.abort());
     // Dropping the server removes its socket.
     let _ = server.await;
+    handle.record().close().await;
     Ok(code(&ends))
 }
 
