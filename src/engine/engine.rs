@@ -110,7 +110,7 @@ impl Engine {
                 break;
             }
             self.timers.pop();
-            if self.is_due(ticket, alarm) {
+            if is_valid(&self.kids, &self.places, at, ticket, alarm) {
                 if let Some(c) = alarm.child() {
                     self.kids[c].ticket = Ticket::default();
                 }
@@ -119,10 +119,6 @@ impl Engine {
                 self.run_all();
             }
         }
-    }
-
-    fn is_due(&self, ticket: Ticket, alarm: Alarm) -> bool {
-        is_due(&self.kids, &self.places, self.timers.first().map(|f| f.0), ticket, alarm)
     }
 
     pub(crate) fn begin_turn(&mut self, now: Time, effects: &mut Vec<Effect>) {
@@ -134,7 +130,7 @@ impl Engine {
     pub(crate) fn end_turn(&mut self, effects: &mut Vec<Effect>) {
         self.run_all();
         let Engine { timers, kids, places, .. } = self;
-        timers.tidy(|ticket, alarm| is_due(kids, places, None, ticket, alarm));
+        timers.tidy(|at, ticket, alarm| is_valid(kids, places, at, ticket, alarm));
         std::mem::swap(&mut self.fx, effects);
     }
 
@@ -189,13 +185,14 @@ impl Engine {
     }
 }
 
-fn is_due(kids: &Children, places: &Places, _at: Option<Time>, ticket: Ticket, alarm: Alarm) -> bool {
+/// A deadline holds while its child has the ticket, the end of a hold while the hold has that end.
+fn is_valid(kids: &Children, places: &Places, at: Time, ticket: Ticket, alarm: Alarm) -> bool {
     match (alarm, alarm.child()) {
         (_, Some(c)) => kids[c].ticket == ticket,
-        (Alarm::Release(path), _) => {
-            places[path].sticky.as_ref().is_some_and(|s| s.hold.is_some_and(|h| h.until.is_some()))
+        (Alarm::Release(path), None) => {
+            places[path].sticky.as_ref().and_then(|s| s.hold).is_some_and(|hold| hold.until == Some(at))
         }
-        _ => false,
+        (_, None) => false,
     }
 }
 

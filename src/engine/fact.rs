@@ -28,6 +28,8 @@ pub struct Fact {
 pub enum What {
     /// A start attempt goes out.
     Starting,
+    /// Found running and taken over under its old generation.
+    Adopted,
     /// Executed (supervisor: opened).
     Started,
     /// Ready (supervisor: all its children are, or need not be).

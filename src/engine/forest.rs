@@ -107,8 +107,9 @@ impl Engine {
         let started = self.kids[root].was_ready;
         let how = tree.end.take().unwrap_or(if started { TreeEnd::Shutdown } else { TreeEnd::GaveUp });
         self.kids[root].was_ready = false;
-        self.fact(root, What::TreeEnded { how });
         let path = self.kids[root].path;
+        self.kill_foundlings(path);
+        self.fact(root, What::TreeEnded { how });
         self.fx.push(Effect::TreeEnded { path, how });
     }
 }

@@ -6,7 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-mod adopt;
+pub mod adopt;
 mod child;
 mod decide;
 mod dependencies;
@@ -29,6 +29,7 @@ pub mod time;
 mod timers;
 pub mod view;
 
+pub use adopt::{Fate, Found, Saved};
 pub use effect::{Effect, Reply};
 pub use engine::Engine;
 pub use event::{Event, Exit, FailedStart, Gen, Key, PathId, Reason, ReqId, Verb};

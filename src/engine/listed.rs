@@ -149,9 +149,9 @@ impl Engine {
         }
     }
 
-    /// Held by a person, and not by this person's request started.
+    /// What is held is started at a person's request only.
     fn may_start(&self, c: ChildIx) -> bool {
-        !self.is_held(c) || [WaitOf::Add, WaitOf::Back, WaitOf::Start].iter().any(|&of| self.waits(c, of))
+        !self.is_held(c) || self.is_wanted_by_hand(c) || self.is_foundling(self.kids[c].path)
     }
 
     fn pop_stop(&mut self, n: NodeIx) {

@@ -352,8 +352,11 @@ impl Engine {
         }
         self.nodes[n].phase = Phase::Boot;
         let path = self.nodes[n].path;
+        self.nodes[n].window = self.remembered_window(path);
         let mut first_start = Vec::new();
-        if !sup.is_pool() {
+        if sup.is_pool() {
+            first_start = self.found_instances(n);
+        } else {
             for item in &sup.items {
                 let place = self.places.intern(path, &item.id, false);
                 let c = self.add_planned(n, item.clone(), place);
@@ -384,7 +387,8 @@ impl Engine {
             Some(_) => self.places.stick(place, |s| s.parked = None),
             None => {}
         }
-        let st = if self.places.is_held(place) { St::Down } else { St::Waiting };
+        let kept_down = self.places.is_held(place) && !self.is_foundling(place);
+        let st = if kept_down { St::Down } else { St::Waiting };
         self.add_child(n, item, place, st)
     }
 

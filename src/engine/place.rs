@@ -145,7 +145,7 @@ impl Places {
     }
 
     pub fn contains(&self, id: PathId) -> bool {
-        (id.0 as usize) < self.places.len() && !self.free.contains(&id)
+        self.places.get(id.0 as usize).is_some_and(|place| !place.name.is_empty())
     }
 
     /// Restarts are suspended here, by a person's word about this path or one above.
@@ -203,13 +203,32 @@ impl Places {
         }
     }
 
+    /// `id` is `above` or somewhere below it.
+    pub fn is_below(&self, id: PathId, above: PathId) -> bool {
+        let mut at = id;
+        while at != above && at != FOREST {
+            at = self[at].parent;
+        }
+        at == above
+    }
+
+    /// All places, also free ones, which are empty.
+    pub fn iter(&self) -> impl Iterator<Item = (PathId, &Place)> {
+        self.places.iter().enumerate().map(|(i, place)| (PathId(i as u32), place))
+    }
+
     /// Frees what vanished in the last call.
     pub fn bury(&mut self) {
-        while let Some(id) = self.vanished.pop() {
+        for id in std::mem::take(&mut self.vanished) {
             if self[id].child.is_none() {
-                self.free_all(id);
+                if self.is_occupied_below(id) { self.vanished.push(id) } else { self.free_all(id) }
             }
         }
+    }
+
+    fn is_occupied_below(&self, id: PathId) -> bool {
+        let below = self[id].below.iter().flat_map(|below| below.values());
+        below.copied().any(|id| self[id].child.is_some() || self.is_occupied_below(id))
     }
 
     fn free_all(&mut self, id: PathId) {
@@ -222,6 +241,7 @@ impl Places {
         if let Some(below) = &mut self[parent].below {
             below.remove(&name);
         }
+        self[id] = Place::new(FOREST, "".into(), false);
         self.free.push(id);
     }
 }

@@ -78,16 +78,16 @@ impl Timers {
     }
 
     /// Drops forgotten deadlines from the front, and everywhere once they are the majority.
-    pub fn tidy(&mut self, is_valid: impl Fn(Ticket, Alarm) -> bool) {
-        while let Some((_, ticket, alarm)) = self.first() {
-            if is_valid(ticket, alarm) {
+    pub fn tidy(&mut self, is_valid: impl Fn(Time, Ticket, Alarm) -> bool) {
+        while let Some((at, ticket, alarm)) = self.first() {
+            if is_valid(at, ticket, alarm) {
                 break;
             }
             self.pop();
             self.forgotten = self.forgotten.saturating_sub(1);
         }
         if self.forgotten > 64 && self.forgotten > self.heap.len() / 2 {
-            self.heap.retain(|Reverse((_, ticket, alarm))| is_valid(*ticket, *alarm));
+            self.heap.retain(|Reverse((at, ticket, alarm))| is_valid(*at, *ticket, *alarm));
             self.forgotten = 0;
         }
     }

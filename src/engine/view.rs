@@ -116,6 +116,14 @@ impl Engine {
         }
     }
 
+    /// The specification of a path, whoever is there.
+    pub(crate) fn planned_at(&self, id: PathId) -> Option<Arc<Item>> {
+        match self.places[id].child {
+            Some(c) => Some(self.kids[c].item.clone()),
+            None => self.planned(id),
+        }
+    }
+
     /// The specification of a path nobody is at now.
     fn planned(&self, id: PathId) -> Option<Arc<Item>> {
         let place = &self.places[id];
@@ -132,7 +140,7 @@ impl Engine {
         above.supervisor()?.items.iter().find(|item| item.id == place.name).cloned()
     }
 
-    fn row_of(&self, c: ChildIx) -> Row {
+    pub(crate) fn row_of(&self, c: ChildIx) -> Row {
         let child = &self.kids[c];
         let sup = child.item.supervisor();
         let used = match (child.sub, &child.window, child.worker().and_then(|w| w.limit.as_ref())) {
