@@ -209,6 +209,7 @@ impl Telling<'_> {
     fn tell(&mut self) -> (&'static str, String) {
         match self.fact.what {
             What::Starting => ("starting", "starting".to_owned()),
+            What::Adopted => ("adopted", "found running and taken over".to_owned()),
             What::Started => ("started", self.started()),
             What::Ready => ("ready", self.ready()),
             What::Declined => ("declined", "declined to start".to_owned()),
