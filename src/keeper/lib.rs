@@ -1,6 +1,43 @@
-//! The keeper: parent of every service, decides nothing.
+//! The keeper: the one small process that is the parent of every service, and of the daemon that thinks about them.
+//!
+//! ```text
+//!  shell | systemd | container
+//!     └─ keeper     one thread, no look-ups, decides nothing; PID 1 or sub-reaper
+//!          ├─ daemon    may crash, hang, be killed: it is started again and told what is there
+//!          └─ services  do not notice
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | [`wire`] | what the two say to each other |
+//! | [`image`] | everything a start executes, laid out by the daemon |
+//! | `keeper` | the loop: orders in, reports out, ends |
+//! | `daemon` | the daemon's life; what happens when it is dead, hangs or talks nonsense |
+//! | `table` | one entry for each name |
+//! | `start`, `child` | from an image to a process, and what happens in the child |
+//! | [`drain`] | log pipes while the daemon is away |
+//! | `sys` | system calls |
+//!
+//! Conditions on all of it: it never waits for an exec, a disk or the daemon; what a start costs does not depend on how
+//! much it holds; an end stays in the table until the daemon has acknowledged it; nothing the daemon sends
+//! can harm it.
+
+mod child;
+mod daemon;
+pub mod drain;
+pub mod image;
+mod keeper;
+mod start;
+mod sys;
+mod table;
+pub mod wire;
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+compile_error!("the keeper knows the system calls of x86_64 and aarch64");
 
 use std::ffi::CString;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 /// What the keeper process has to know. It reads no file and no environment.
@@ -16,9 +53,52 @@ pub struct Config {
 /// Where the daemon finds its channel.
 pub const CHANNEL: i32 = 3;
 
+/// The exit code for *try again*: the state directory is taken, or the services had to be stopped without the daemon.
+pub const TRY_AGAIN: u8 = 75;
+
 /// Runs the daemon and everything it asks for until it is told to end. Call it first thing in `main`, with one thread. Returns the
-/// exit code; 75 if another keeper has the state directory (told on standard error) or services had to be stopped without the daemon.
+/// exit code; [`TRY_AGAIN`] if another keeper has the state directory (told on standard error with its process id) or services had
+/// to be stopped without the daemon; 1 if the keeper cannot be set up (told on standard error).
 pub fn run(config: Config) -> u8 {
-    let _ = config;
-    todo!()
+    let at = config.state.display();
+    let state = match daemon::lock(&config.state) {
+        Ok(Ok(lock)) => lock,
+        Ok(Err(pid)) => {
+            eprintln!("error: cannot run in {at}: another woodward does already (pid {pid})");
+            return TRY_AGAIN;
+        }
+        Err(e) => {
+            eprintln!("error: cannot lock {at}: {e}");
+            return 1;
+        }
+    };
+    let code = match keeper::Keeper::process(&config) {
+        Ok(keeper) => keeper.run(),
+        Err(e) => {
+            eprintln!("error: cannot set up the keeper: {e}");
+            1
+        }
+    };
+    drop(state);
+    code
+}
+
+/// A keeper as a thread of this program, for embedders: returns the daemon's end of the channel. It knows its own children only,
+/// reaps no others, and stops its services when the channel is closed: SIGTERM, ten seconds, SIGKILL.
+pub fn thread() -> io::Result<OwnedFd> {
+    let (ours, theirs) = sys::channel()?;
+    let (ready, started) = std::sync::mpsc::channel();
+    std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
+        match keeper::Keeper::thread(ours) {
+            Ok(keeper) => {
+                let _ = ready.send(Ok(()));
+                keeper.run();
+            }
+            Err(e) => {
+                let _ = ready.send(Err(e));
+            }
+        };
+    })?;
+    started.recv().unwrap_or_else(|_| Err(io::Error::other("the keeper's thread is gone")))?;
+    Ok(theirs)
 }

@@ -1,0 +1,218 @@
+//! The daemon's life, as its parent sees it.
+//!
+//! ```text
+//! alive ──ended without Exit──► resting (0, 10, 100 ms, then 1 s) ──► alive …
+//!   └─asked something, silent: 1 s ► log pipes are drained for it, 5 s ► SIGABRT, 6 s ► SIGKILL
+//! ```
+//!
+//! Seconds of silence are counted in wake-ups of the keeper and not read from the clock: when the whole machine was
+//! suspended, nobody is to blame.
+//!
+//! A request to stop (SIGTERM, SIGINT) is the daemon's to carry out. When it says nothing for five seconds, or is dead so long, the keeper does it:
+//! SIGTERM to all, those started last first, ten seconds, then SIGKILL, and exit code 75.
+
+use std::ffi::OsStr;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use crate::Config;
+use crate::image::{Image, Stdin};
+use crate::start::Inherited;
+use crate::sys;
+
+/// Nanoseconds.
+pub(crate) const SECOND: u64 = 1_000_000_000;
+/// Wake-ups without an answer before the keeper reads the log pipes.
+pub(crate) const SILENT: u32 = 1;
+/// ... before the daemon gets SIGABRT.
+pub(crate) const HUNG: u32 = 5;
+/// Time between SIGTERM and SIGKILL when the keeper stops the services.
+pub(crate) const GRACE: u64 = 10 * SECOND;
+
+/// What is on the other side of the channel.
+pub(crate) enum Life {
+    /// This program itself: the keeper is a thread of it.
+    Program,
+    /// A child.
+    Alive {
+        pid: i32,
+        pidfd: OwnedFd,
+        since: u64,
+        /// Its slot of the starter until it has executed.
+        starting: Option<usize>,
+    },
+    /// To be started at this time.
+    Resting { until: u64 },
+    /// Ended for good.
+    Gone,
+}
+
+/// How far a stop is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Nobody asked.
+    No,
+    /// The daemon has been told; seconds without a word of it.
+    Told { silent: u32 },
+    /// Everything got SIGTERM from the keeper.
+    Terminated { until: u64 },
+    /// Everything got SIGKILL.
+    Killed,
+}
+
+/// Times the daemon's starts.
+#[derive(Default)]
+pub(crate) struct Rest {
+    failures: u32,
+}
+
+impl Rest {
+    /// When to start again, if it lived from `since` to `now`.
+    pub fn after(&mut self, since: u64, now: u64) -> u64 {
+        if now.saturating_sub(since) > 10 * SECOND {
+            self.failures = 0;
+        }
+        let pause = [0, SECOND / 100, SECOND / 10].get(self.failures as usize).copied().unwrap_or(SECOND);
+        self.failures = self.failures.saturating_add(1);
+        now + pause
+    }
+}
+
+/// What the daemon executes: its environment is the keeper's.
+pub(crate) fn image(config: &Config) -> Vec<u8> {
+    let arguments: Vec<Vec<u8>> = config.daemon.iter().map(|a| a.as_bytes().to_vec()).collect();
+    let variable = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        [name.into_vec(), b"=".to_vec(), value.into_vec()].concat()
+    };
+    Image {
+        program: arguments.first().cloned().unwrap_or_default(),
+        arguments,
+        environment: std::env::vars_os().map(variable).collect(),
+        stdin: Stdin::Inherit,
+        ..Image::default()
+    }
+    .encode()
+}
+
+/// The lock of a state directory, or the process id of who has it.
+pub(crate) fn lock(state: &Path) -> io::Result<Result<std::fs::File, i32>> {
+    let mut options = std::fs::File::options();
+    let mut file =
+        options.read(true).write(true).create(true).truncate(false).open(state.join("keeper.pid"))?;
+    // SAFETY: plain call.
+    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::WouldBlock {
+            return Err(error);
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        return Ok(Err(text.trim().parse().unwrap_or(0)));
+    }
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())?;
+    Ok(Ok(file))
+}
+
+/// Makes this process fit to be a keeper: every signal blocked, none ignored, parent of orphans, as many descriptors as it may have, none of them
+/// for children.
+pub(crate) fn prepare() -> io::Result<Inherited> {
+    while sys::open(c"/dev/null", libc::O_RDWR)?.as_raw_fd() <= 2 {
+        // A standard descriptor was closed: it stays /dev/null.
+        std::mem::forget(sys::open(c"/dev/null", libc::O_RDWR)?);
+    }
+    let mut inherited = Inherited { ignored: 0, ..block_signals() };
+    // SAFETY: plain calls; all zeros is a valid value for what is written.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = libc::SIG_DFL;
+        for signal in 1..=64 {
+            libc::sigaction(signal, &action, std::ptr::null_mut());
+        }
+        libc::syscall(libc::SYS_close_range, 3, u32::MAX, 4);
+        sys::check(libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))?;
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        sys::check(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit))?;
+        inherited.files = [limit.rlim_cur, limit.rlim_max];
+        limit.rlim_cur = limit.rlim_max;
+        sys::check(libc::setrlimit(libc::RLIMIT_NOFILE, &limit))?;
+    }
+    Ok(inherited)
+}
+
+/// Blocks every signal for this thread and makes its timers exact.
+pub(crate) fn block_signals() -> Inherited {
+    let mut inherited = Inherited::default();
+    // SAFETY: plain calls; all zeros is a valid value for what is written.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, std::ptr::null_mut());
+        inherited.slack = usize::try_from(libc::prctl(libc::PR_GET_TIMERSLACK)).unwrap_or(50_000);
+        libc::prctl(libc::PR_SET_TIMERSLACK, 1);
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
+        inherited.files = [limit.rlim_cur, limit.rlim_max];
+        for signal in 1..=64 {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            let known = libc::sigaction(signal, std::ptr::null(), &mut action) == 0;
+            if known && action.sa_sigaction == libc::SIG_IGN {
+                inherited.ignored |= 1 << (signal - 1);
+            }
+        }
+    }
+    inherited
+}
+
+/// Whoever started woodward and wants to be told (sd_notify).
+pub(crate) struct Listener {
+    socket: OwnedFd,
+    address: libc::sockaddr_un,
+    length: libc::socklen_t,
+}
+
+impl Listener {
+    /// `address`: a path, or `@` and an abstract name.
+    pub fn new(address: &str) -> io::Result<Listener> {
+        // SAFETY: plain call.
+        let socket =
+            sys::owned(unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
+        // SAFETY: all zeros is a valid value.
+        let mut to: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+        to.sun_family = libc::AF_UNIX as libc::sa_family_t;
+        let bytes = OsStr::new(address).as_bytes();
+        if bytes.len() >= to.sun_path.len() {
+            return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
+        }
+        for (place, &byte) in to.sun_path.iter_mut().zip(bytes) {
+            *place = byte as libc::c_char;
+        }
+        if bytes.first() == Some(&b'@') {
+            to.sun_path[0] = 0;
+        }
+        let length = size_of::<libc::sa_family_t>() + bytes.len();
+        Ok(Listener { socket, address: to, length: length as libc::socklen_t })
+    }
+
+    /// Best effort: nobody there, or no room, is no error.
+    pub fn tell(&self, text: &[u8]) {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        let to = std::ptr::from_ref(&self.address).cast();
+        // SAFETY: reads `text` and the address.
+        unsafe {
+            libc::sendto(self.socket.as_raw_fd(), text.as_ptr().cast(), text.len(), flags, to, self.length);
+        }
+    }
+}
+
+/// Writes a line to standard error, unless that would block.
+pub(crate) fn say(text: &str) {
+    let mut poll = libc::pollfd { fd: 2, events: libc::POLLOUT, revents: 0 };
+    // SAFETY: writes to `poll`.
+    if unsafe { libc::poll(&mut poll, 1, 0) } == 1 && poll.revents == libc::POLLOUT {
+        eprintln!("woodward: {text}");
+    }
+}

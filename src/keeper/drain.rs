@@ -1,0 +1,198 @@
+//! Log pipes: the keeper empties them into their segments while the daemon is away or hangs, so that no service is
+//! blocked and no line is lost.
+//!
+//! A segment is a file with a [`HEADER`]; the end of the file is always the place to write to. Keeper and daemon share its
+//! descriptor, so they share the offset too. Whose turn it is stands in a page both have mapped, the [`Turn`]: who
+//! does not have it leaves pipes and offsets alone. When a segment has reached [`SEGMENT`] or the disk is full, the keeper
+//! throws bytes away and counts them in the header.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use crate::sys::{self, Epoll};
+
+/// Bytes in front of the output in a segment: `u64` [`MAGIC`], `u64` offset of the first byte not consumed, `u64` bytes thrown away.
+pub const HEADER: u64 = 4096;
+/// Bytes a segment may hold, header included.
+pub const SEGMENT: u64 = 4 << 20;
+/// First word of a segment.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"woodseg1");
+/// Offset of the cursor in the header.
+pub const CURSOR: u64 = 8;
+/// Offset of the count of bytes thrown away in the header.
+pub const DISCARDED: u64 = 16;
+
+/// The page that says who reads the log pipes.
+#[derive(Debug)]
+pub struct Turn {
+    word: *const AtomicU32,
+}
+
+// SAFETY: one atomic word in memory that is never unmapped while this lives.
+unsafe impl Send for Turn {}
+// SAFETY: as above.
+unsafe impl Sync for Turn {}
+
+const KEEPER: u32 = 0;
+const DAEMON: u32 = 1;
+
+impl Turn {
+    /// Maps the page the keeper sent.
+    pub fn map(page: &OwnedFd) -> io::Result<Turn> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping of a page that exists.
+        let word = unsafe {
+            libc::mmap(std::ptr::null_mut(), 4096, protection, libc::MAP_SHARED, page.as_raw_fd(), 0)
+        };
+        if word == libc::MAP_FAILED {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(Turn { word: word.cast() })
+        }
+    }
+
+    /// Does the daemon read?
+    pub fn is_daemons(&self) -> bool {
+        // SAFETY: mapped as long as this lives.
+        unsafe { (*self.word).load(Ordering::Acquire) == DAEMON }
+    }
+
+    pub(crate) fn give(&self, to_daemon: bool) {
+        let who = if to_daemon { DAEMON } else { KEEPER };
+        // SAFETY: mapped as long as this lives.
+        unsafe { (*self.word).store(who, Ordering::Release) }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // SAFETY: this mapping, used by nobody else.
+        unsafe { libc::munmap(self.word.cast_mut().cast(), 4096) };
+    }
+}
+
+struct Log {
+    fifo: OwnedFd,
+    segment: OwnedFd,
+    /// Told by the daemon that now lives.
+    fresh: bool,
+}
+
+/// All log pipes.
+pub(crate) struct Logs {
+    logs: Vec<Option<Log>>,
+    epoll: Epoll,
+    null: OwnedFd,
+    turn: Turn,
+    pub page: OwnedFd,
+}
+
+impl Logs {
+    pub fn new() -> io::Result<Logs> {
+        // SAFETY: a C string.
+        let page = sys::owned(unsafe { libc::memfd_create(c"turn".as_ptr(), libc::MFD_CLOEXEC) })?;
+        // SAFETY: plain call.
+        sys::check(unsafe { libc::ftruncate(page.as_raw_fd(), 4096) })?;
+        let null = sys::open(c"/dev/null", libc::O_WRONLY)?;
+        Ok(Logs { logs: Vec::new(), epoll: Epoll::new()?, null, turn: Turn::map(&page)?, page })
+    }
+
+    /// Readable when one of the pipes is.
+    pub fn fd(&self) -> RawFd {
+        self.epoll.fd()
+    }
+
+    pub fn is_ours(&self) -> bool {
+        !self.turn.is_daemons()
+    }
+
+    pub fn put(&mut self, slot: u32, fifo: OwnedFd, segment: OwnedFd) -> io::Result<()> {
+        self.drop(slot);
+        while self.logs.len() <= slot as usize {
+            self.logs.push(None);
+        }
+        self.epoll.add(fifo.as_raw_fd(), libc::EPOLLIN, u64::from(slot))?;
+        self.logs[slot as usize] = Some(Log { fifo, segment, fresh: true });
+        Ok(())
+    }
+
+    pub fn drop(&mut self, slot: u32) {
+        if let Some(log) = self.logs.get_mut(slot as usize).and_then(Option::take) {
+            self.epoll.remove(log.fifo.as_raw_fd());
+        }
+    }
+
+    /// The daemon has named all its pipes; those it has not are no longer wanted.
+    pub fn give(&mut self) {
+        for slot in 0..self.logs.len() as u32 {
+            if self.logs[slot as usize].as_ref().is_some_and(|log| !log.fresh) {
+                self.drop(slot);
+            }
+        }
+        self.turn.give(true);
+    }
+
+    /// The daemon is away or hangs.
+    pub fn take(&mut self, dead: bool) {
+        self.turn.give(false);
+        for log in self.logs.iter_mut().flatten() {
+            log.fresh = !dead && log.fresh;
+            let segment = log.segment.as_raw_fd();
+            // SAFETY: plain call. A daemon that died between emptying the segment and setting the offset left it behind the end.
+            let end = unsafe { libc::lseek(segment, 0, libc::SEEK_END) } as u64;
+            if read_word(segment, CURSOR) > end {
+                write_word(segment, CURSOR, HEADER);
+            }
+        }
+    }
+
+    /// Empties what is readable, a bounded piece of each.
+    pub fn drain(&mut self) {
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 64];
+        let n = self.epoll.wait(&mut events, Some(Duration::ZERO));
+        for event in &events[..n] {
+            if let Some(log) = self.logs.get(event.u64 as usize).and_then(Option::as_ref) {
+                log.drain(self.null.as_raw_fd());
+            }
+        }
+    }
+}
+
+impl Log {
+    fn drain(&self, null: RawFd) {
+        let (fifo, segment) = (self.fifo.as_raw_fd(), self.segment.as_raw_fd());
+        // SAFETY: plain call.
+        let end = unsafe { libc::lseek(segment, 0, libc::SEEK_CUR) } as u64;
+        let room = SEGMENT.saturating_sub(end) as usize;
+        if room > 0 && splice(fifo, segment, room) != Err(libc::ENOSPC) {
+            return;
+        }
+        if let Ok(lost) = splice(fifo, null, SEGMENT as usize) {
+            write_word(segment, DISCARDED, read_word(segment, DISCARDED) + lost as u64);
+        }
+    }
+}
+
+/// Moves up to `most` bytes without blocking; `Err`: errno.
+pub fn splice(from: RawFd, to: RawFd, most: usize) -> Result<usize, i32> {
+    let flags = libc::SPLICE_F_MOVE | libc::SPLICE_F_NONBLOCK;
+    // SAFETY: plain call, the offsets are those of the descriptors.
+    let n = unsafe { libc::splice(from, std::ptr::null_mut(), to, std::ptr::null_mut(), most, flags) };
+    usize::try_from(n).map_err(|_| io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
+}
+
+/// A word of a segment's header; 0 if it cannot be read.
+pub fn read_word(segment: RawFd, at: u64) -> u64 {
+    let mut word = [0; 8];
+    // SAFETY: writes at most 8 bytes into `word`.
+    unsafe { libc::pread(segment, word.as_mut_ptr().cast(), 8, at as libc::off_t) };
+    u64::from_ne_bytes(word)
+}
+
+/// Sets a word of a segment's header.
+pub fn write_word(segment: RawFd, at: u64, word: u64) {
+    // SAFETY: reads 8 bytes of `word`.
+    unsafe { libc::pwrite(segment, word.to_ne_bytes().as_ptr().cast(), 8, at as libc::off_t) };
+}

@@ -1,0 +1,197 @@
+//! System calls: raw ones for the child, which shares the keeper's memory and must not touch libc's `errno`, and small safe
+//! wrappers for the keeper's loop.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+/// One raw system call; negative: `-errno`.
+///
+/// # Safety
+/// As the system call itself.
+#[inline(always)]
+pub(crate) unsafe fn raw(number: libc::c_long, args: [usize; 5]) -> isize {
+    let result: isize;
+    let [a, b, c, d, e] = args;
+    // SAFETY: the kernel's calling convention; the caller answers for the call.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        std::arch::asm!("syscall", inlateout("rax") number as isize => result, in("rdi") a, in("rsi") b, in("rdx") c,
+            in("r10") d, in("r8") e, lateout("rcx") _, lateout("r11") _, options(nostack));
+        #[cfg(target_arch = "aarch64")]
+        std::arch::asm!("svc 0", in("x8") number, inlateout("x0") a as isize => result, in("x1") b, in("x2") c, in("x3") d,
+            in("x4") e, options(nostack));
+    }
+    result
+}
+
+/// A clone whose child begins in `entry(argument)` on another stack and never comes back. `args` are those of the system call
+/// `number`, which must put the child on that stack. Negative: `-errno`.
+///
+/// # Safety
+/// `entry` must never return, and stay away from everything its parent may use meanwhile.
+#[inline(never)]
+pub(crate) unsafe fn clone_into(
+    number: libc::c_long,
+    args: [usize; 5],
+    entry: unsafe extern "C" fn(usize) -> !,
+    argument: usize,
+) -> isize {
+    let result: isize;
+    let [a, b, c, d, e] = args;
+    // SAFETY: the parent runs on unchanged; the child has a stack of its own and jumps off it at once.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r12",
+            "call r13",
+            "ud2",
+            "2:",
+            inlateout("rax") number as isize => result, in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e,
+            in("r12") argument, in("r13") entry, lateout("rcx") _, lateout("r11") _,
+        );
+        #[cfg(target_arch = "aarch64")]
+        std::arch::asm!(
+            "svc 0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x0, x19",
+            "blr x20",
+            "brk 1",
+            "2:",
+            in("x8") number, inlateout("x0") a as isize => result, in("x1") b, in("x2") c, in("x3") d, in("x4") e,
+            in("x19") argument, in("x20") entry,
+        );
+    }
+    result
+}
+
+/// The result of a libc call, or `errno`.
+pub(crate) fn check(result: i32) -> io::Result<i32> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// The same for calls that make a descriptor.
+pub(crate) fn owned(result: i32) -> io::Result<OwnedFd> {
+    // SAFETY: a new descriptor that nobody else knows.
+    check(result).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Nanoseconds of the monotonic clock.
+pub(crate) fn now() -> u64 {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes to `t`.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut t) };
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
+/// `fd` at exactly `number`, closed on exec.
+pub(crate) fn copy_to(fd: RawFd, number: RawFd) -> io::Result<()> {
+    // SAFETY: plain call; `number` is one of the keeper's own.
+    check(unsafe { libc::dup3(fd, number, libc::O_CLOEXEC) }).map(drop)
+}
+
+/// A copy of `fd` at `least` or above, closed on exec.
+pub(crate) fn copy_above(fd: RawFd, least: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: plain call.
+    owned(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, least) })
+}
+
+/// A pipe: reader, writer.
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0; 2];
+    // SAFETY: writes to `ends`.
+    check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
+    // SAFETY: both are new.
+    Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
+}
+
+/// A pair of non-blocking `SOCK_SEQPACKET` sockets.
+pub(crate) fn channel() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0; 2];
+    let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: writes to `ends`.
+    check(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr()) })?;
+    // SAFETY: both are new.
+    Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
+}
+
+/// Opens `path`, closed on exec.
+pub(crate) fn open(path: &std::ffi::CStr, flags: i32) -> io::Result<OwnedFd> {
+    // SAFETY: a C string.
+    owned(unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC) })
+}
+
+/// Sends a signal to a process, or with `group` to its process group. Only for children that are not reaped yet: no other process can
+/// have their number.
+pub(crate) fn kill(pid: i32, signal: i32, group: bool) {
+    if pid > 1 {
+        // SAFETY: plain call.
+        unsafe { libc::kill(if group { -pid } else { pid }, signal) };
+    }
+}
+
+/// What `epoll` is told of each descriptor, and gives back.
+pub(crate) struct Epoll(OwnedFd);
+
+impl Epoll {
+    pub fn new() -> io::Result<Epoll> {
+        // SAFETY: plain call.
+        owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }).map(Epoll)
+    }
+
+    pub fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    fn control(&self, what: i32, fd: RawFd, events: i32, data: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: events as u32, u64: data };
+        // SAFETY: reads `event`.
+        check(unsafe { libc::epoll_ctl(self.fd(), what, fd, &mut event) }).map(drop)
+    }
+
+    pub fn add(&self, fd: RawFd, events: i32, data: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, fd, events, data)
+    }
+
+    pub fn change(&self, fd: RawFd, events: i32, data: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_MOD, fd, events, data)
+    }
+
+    /// Always before the descriptor is closed: a copy in a child that has not executed yet would keep it alive here.
+    pub fn remove(&self, fd: RawFd) {
+        let _ = self.control(libc::EPOLL_CTL_DEL, fd, 0, 0);
+    }
+
+    /// Waits; `None`: for ever. Kernels before 5.11 count whole milliseconds.
+    pub fn wait(&self, events: &mut [libc::epoll_event], timeout: Option<Duration>) -> usize {
+        let spec = timeout.map(|t| libc::timespec {
+            tv_sec: t.as_secs() as libc::time_t,
+            tv_nsec: libc::c_long::from(t.subsec_nanos() as i32),
+        });
+        let spec_at = spec.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        let (fd, at, length) = (self.fd(), events.as_mut_ptr(), events.len() as libc::c_int);
+        // SAFETY: writes at most `length` events.
+        let mut n = unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait2,
+                fd,
+                at,
+                length,
+                spec_at,
+                std::ptr::null::<libc::sigset_t>(),
+                8usize,
+            )
+        };
+        if n < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS) {
+            let millis = timeout.map_or(-1, |t| t.as_micros().div_ceil(1000).min(1 << 30) as i32);
+            // SAFETY: as above.
+            n = unsafe { libc::epoll_wait(fd, at, length, millis) }.into();
+        }
+        usize::try_from(n).unwrap_or(0)
+    }
+}

@@ -1,0 +1,203 @@
+//! Control groups: who belongs to a generation, and the proof that nothing of it is left.
+//!
+//! ```text
+//! <own group>/woodward-<state directory's number>/acs/naming/17
+//!             └ cgroup.kill of all, held by the keeper    └ generation: all its processes, from their first instruction
+//! ```
+//!
+//! Any writable v2 hierarchy will do, with or without controllers, so also `/sys/fs/cgroup/unified` of hybrid hosts. There
+//! is none? Then [`super::family`] does what can be done with sessions and the sub-reaper.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{Interest, unix::AsyncFd};
+
+/// Where this woodward's groups are.
+#[derive(Debug)]
+pub(super) struct Cgroups {
+    root: PathBuf,
+    /// The same as `/proc/PID/cgroup` spells it.
+    name: String,
+}
+
+impl Cgroups {
+    /// Finds the hierarchy and makes the directory of this state directory in it. `None`: there is none that can be used.
+    pub fn find(state: &Path) -> Option<Cgroups> {
+        let own = group_of("self")?;
+        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+        let mount = mounts.lines().find_map(|line| {
+            let (before, after) = line.split_once(" - ")?;
+            let mut fields = before.split(' ').skip(3);
+            let (root, at) = (fields.next()?, fields.next()?);
+            // Mounted is the part of the hierarchy below `root`.
+            let below = Path::new(&own).strip_prefix(root).ok()?;
+            after.starts_with("cgroup2 ").then(|| Path::new(at).join(below))
+        })?;
+        let state = fs::metadata(state).ok()?;
+        let id = format!("woodward-{:x}-{:x}", state.dev(), state.ino());
+        let root = mount.join(&id);
+        match fs::create_dir(&root) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return None,
+            _ => {}
+        }
+        // A process may be put somewhere else only by those who may write where it comes from, too.
+        File::options().write(true).open(mount.join("cgroup.procs")).ok()?;
+        File::options().write(true).open(root.join("cgroup.procs")).ok()?;
+        let name = format!("{}/{id}", own.trim_end_matches('/'));
+        Some(Cgroups { root, name })
+    }
+
+    /// Kills everything in all groups when a `1` is written to it.
+    pub fn kill_file(&self) -> io::Result<OwnedFd> {
+        File::options().write(true).open(self.root.join("cgroup.kill")).map(OwnedFd::from)
+    }
+
+    /// The group of a generation; it need not exist.
+    pub fn group(&self, path: &str, generation: u64) -> Group {
+        let mut dir = self.root.clone();
+        dir.extend(path.split('/').map(escape));
+        dir.push(generation.to_string());
+        Group { dir }
+    }
+
+    /// `PATH/GENERATION`, and what may be below it, of the group a process is in.
+    pub fn owner(&self, pid: i32) -> Option<String> {
+        let group = group_of(&pid.to_string())?;
+        let rest = group.strip_prefix(&self.name)?.strip_prefix('/')?;
+        Some(rest.split('/').map(unescape).collect::<Vec<_>>().join("/"))
+    }
+
+    /// Everything that is there.
+    pub fn all(&self) -> Vec<Group> {
+        let mut found = Vec::new();
+        let mut todo = vec![self.root.clone()];
+        while let Some(dir) = todo.pop() {
+            let below = fs::read_dir(&dir).into_iter().flatten().flatten();
+            todo.extend(below.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+            found.push(Group { dir });
+        }
+        found
+    }
+}
+
+/// One generation's directory.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Group {
+    dir: PathBuf,
+}
+
+impl Group {
+    /// Makes it, if need be, and opens it for a start.
+    pub fn open(&self) -> io::Result<OwnedFd> {
+        match fs::create_dir(&self.dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => fs::create_dir_all(&self.dir)?,
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+            _ => {}
+        }
+        let flags = libc::O_DIRECTORY | libc::O_PATH;
+        File::options().read(true).custom_flags(flags).open(&self.dir).map(OwnedFd::from)
+    }
+
+    /// Nothing but zombies in it.
+    pub fn is_empty(&self) -> bool {
+        match File::open(self.dir.join("cgroup.events")) {
+            Ok(mut events) => is_empty(&mut events),
+            Err(_) => true,
+        }
+    }
+
+    /// SIGKILL to everything in it. Kernels before 5.14 have no `cgroup.kill`.
+    pub fn kill(&self) {
+        match fs::write(self.dir.join("cgroup.kill"), "1") {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => self.signal(libc::SIGKILL),
+            _ => {}
+        }
+    }
+
+    /// A signal to each process in it.
+    pub fn signal(&self, signal: i32) {
+        for pid in fs::read_to_string(self.dir.join("cgroup.procs")).iter().flat_map(|text| text.lines()) {
+            if let Ok(pid) = pid.parse() {
+                // SAFETY: plain call.
+                unsafe { libc::kill(pid, signal) };
+            }
+        }
+    }
+
+    /// Kills, again and again, and returns when nothing is left.
+    pub async fn clear(&self) {
+        let Ok(events) = File::open(self.dir.join("cgroup.events")) else { return };
+        let Ok(mut events) = AsyncFd::with_interest(events, Interest::PRIORITY) else { return };
+        while !is_empty(events.get_mut()) {
+            self.kill();
+            if is_empty(events.get_mut()) {
+                return;
+            }
+            // The kernel wakes us when it becomes empty; a process that was just being forked may need one more kill.
+            let _ = tokio::time::timeout(Duration::from_millis(100), async {
+                if let Ok(mut ready) = events.ready(Interest::PRIORITY).await {
+                    ready.clear_ready();
+                }
+            })
+            .await;
+        }
+    }
+
+    /// Removes an empty one, and what was made below it.
+    pub fn remove(&self) {
+        if fs::remove_dir(&self.dir).is_err_and(|e| e.raw_os_error() == Some(libc::EBUSY)) && self.is_empty() {
+            for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                    Group { dir: entry.path() }.remove();
+                }
+            }
+            let _ = fs::remove_dir(&self.dir);
+        }
+    }
+
+    /// The directory of the child, above that of the generation.
+    pub fn parent(&self) -> Group {
+        Group { dir: self.dir.parent().map_or_else(PathBuf::new, Path::to_path_buf) }
+    }
+}
+
+fn is_empty(events: &mut File) -> bool {
+    let mut text = [0; 128];
+    let n = io::Seek::rewind(events).and_then(|()| events.read(&mut text)).unwrap_or(0);
+    // An error: it has been removed.
+    !text[..n].windows(11).any(|w| w == b"populated 1")
+}
+
+/// What `/proc/PID/cgroup` says of the v2 hierarchy.
+fn group_of(pid: &str) -> Option<String> {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    groups.lines().find_map(|line| line.strip_prefix("0::")).map(|group| group.trim_end_matches(" (deleted)").to_owned())
+}
+
+/// The kernel's own files all have a dot in their names.
+fn escape(id: &str) -> String {
+    if id.contains('.') || id.starts_with('_') { format!("_{id}") } else { id.to_owned() }
+}
+
+fn unescape(name: &str) -> &str {
+    name.strip_prefix('_').unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_child_can_be_taken_for_a_file_of_the_kernel() {
+        for id in ["naming", "cgroup.procs", "_x", "..", "memory.max", "a.b"] {
+            assert_eq!(unescape(&escape(id)), id);
+        }
+        assert_eq!(escape("cgroup.procs"), "_cgroup.procs");
+        assert_eq!(escape(".."), "_..");
+    }
+}

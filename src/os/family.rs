@@ -1,0 +1,75 @@
+//! Without control groups: who belongs to a generation, by what processes cannot easily shake off.
+//!
+//! Every service begins a session and a process group of its own. What leaves both and loses its parent comes to the
+//! keeper, the sub-reaper; there its environment tells whose it is ([`MARK`]). Weaker than a control group: a process that leaves its
+//! session and clears its environment is not found, nor in library mode one that has lost its parent.
+
+use std::fs;
+use std::time::Duration;
+
+/// Variable that marks the processes of a generation: `path#generation`.
+pub(super) const MARK: &str = "WOODWARD_CHILD";
+
+/// The processes of one generation.
+#[derive(Clone, Debug)]
+pub(super) struct Family {
+    /// The keeper's process id.
+    pub keeper: i32,
+    /// Main process, leader of the session; 0: there was none.
+    pub leader: i32,
+    /// The value of [`MARK`].
+    pub mark: String,
+}
+
+impl Family {
+    /// Those left when the main process has been reaped: of its process group, and the keeper's foundlings with this mark.
+    pub fn left(&self) -> Vec<i32> {
+        let own = std::process::id() as i32;
+        let mut left = Vec::new();
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.keeper)).unwrap_or_default();
+        for pid in children.split_ascii_whitespace().filter_map(|p| p.parse().ok()) {
+            if pid != own && pid != self.leader && !is_zombie(pid) && (session(pid) == self.leader || self.is_marked(pid)) {
+                left.push(pid);
+            }
+        }
+        // SAFETY: asks only.
+        if self.leader > 1 && unsafe { libc::kill(-self.leader, 0) } == 0 {
+            left.push(-self.leader);
+        }
+        left
+    }
+
+    /// Kills, again and again, and returns when nothing is left. Nothing tells when: it looks, more and more seldom.
+    pub async fn clear(&self) {
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let left = self.left();
+            if left.is_empty() {
+                return;
+            }
+            for pid in left {
+                // SAFETY: plain call; a negative one is a process group.
+                unsafe { libc::kill(pid, libc::SIGKILL) };
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+
+    fn is_marked(&self, pid: i32) -> bool {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let mark = format!("{MARK}={}", self.mark);
+        environment.split(|&b| b == 0).any(|variable| variable == mark.as_bytes())
+    }
+}
+
+/// The session of a process; 0: there is no such process.
+pub(super) fn session(pid: i32) -> i32 {
+    // SAFETY: plain call.
+    unsafe { libc::getsid(pid) }.max(0)
+}
+
+fn is_zombie(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
+}
