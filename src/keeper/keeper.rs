@@ -180,6 +180,7 @@ impl Keeper {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; 256];
         let mut now = sys::now();
         self.due(now);
+        self.send();
         loop {
             if let Some(code) = self.finished() {
                 return code;

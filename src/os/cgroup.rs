@@ -132,7 +132,9 @@ impl Group {
     /// Kills, again and again, and returns when nothing is left.
     pub async fn clear(&self) {
         let Ok(events) = File::open(self.dir.join("cgroup.events")) else { return };
-        let Ok(mut events) = AsyncFd::with_interest(events, Interest::PRIORITY) else { return };
+        // SAFETY: a file's descriptor stays the same and open as long as the file.
+        let events = unsafe { AsyncFd::register_with_interest(events, Interest::PRIORITY) };
+        let Ok(mut events) = events else { return };
         while !is_empty(events.get_mut()) {
             self.kill();
             if is_empty(events.get_mut()) {
@@ -150,7 +152,8 @@ impl Group {
 
     /// Removes an empty one, and what was made below it.
     pub fn remove(&self) {
-        if fs::remove_dir(&self.dir).is_err_and(|e| e.raw_os_error() == Some(libc::EBUSY)) && self.is_empty() {
+        if fs::remove_dir(&self.dir).is_err_and(|e| e.raw_os_error() == Some(libc::EBUSY)) && self.is_empty()
+        {
             for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
                 if entry.file_type().is_ok_and(|t| t.is_dir()) {
                     Group { dir: entry.path() }.remove();
@@ -158,6 +161,11 @@ impl Group {
             }
             let _ = fs::remove_dir(&self.dir);
         }
+    }
+
+    /// Within the other's directory.
+    pub fn is_below(&self, other: &Group) -> bool {
+        self.dir != other.dir && self.dir.starts_with(&other.dir)
     }
 
     /// The directory of the child, above that of the generation.
@@ -176,7 +184,10 @@ fn is_empty(events: &mut File) -> bool {
 /// What `/proc/PID/cgroup` says of the v2 hierarchy.
 fn group_of(pid: &str) -> Option<String> {
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    groups.lines().find_map(|line| line.strip_prefix("0::")).map(|group| group.trim_end_matches(" (deleted)").to_owned())
+    groups
+        .lines()
+        .find_map(|line| line.strip_prefix("0::"))
+        .map(|group| group.trim_end_matches(" (deleted)").to_owned())
 }
 
 /// The kernel's own files all have a dot in their names.

@@ -26,9 +26,14 @@ impl Family {
     pub fn left(&self) -> Vec<i32> {
         let own = std::process::id() as i32;
         let mut left = Vec::new();
-        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.keeper)).unwrap_or_default();
+        let children =
+            fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.keeper)).unwrap_or_default();
         for pid in children.split_ascii_whitespace().filter_map(|p| p.parse().ok()) {
-            if pid != own && pid != self.leader && !is_zombie(pid) && (session(pid) == self.leader || self.is_marked(pid)) {
+            if pid != own
+                && pid != self.leader
+                && !is_zombie(pid)
+                && (session(pid) == self.leader || self.is_marked(pid))
+            {
                 left.push(pid);
             }
         }

@@ -2,9 +2,15 @@
 //!
 //! Nothing here decides. A process is asked for with [`Launch`]; what becomes of it comes to its sink, in order.
 
+mod cgroup;
+mod client;
 pub mod clock;
+mod family;
 pub mod notify;
 pub mod pipe;
+mod program;
+#[cfg(test)]
+mod tests;
 
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
@@ -14,7 +20,9 @@ use crate::tree::{Identity, KillMode, Stdin};
 
 /// The keeper's client. Cheap to clone; any thread may call, sinks are called on the daemon's one thread.
 #[derive(Clone, Debug)]
-pub struct Os {}
+pub struct Os {
+    client: Arc<client::Client>,
+}
 
 /// Gets every [`ProcessEvent`] of one process, in order, from the daemon's one thread; must not block.
 pub type Sink = Box<dyn FnMut(ProcessEvent) + Send>;
@@ -39,93 +47,98 @@ impl Os {
     /// `state` is the state directory: it names the control groups. Processes of an earlier run under the same
     /// name that no keeper knows are killed first. Must be called inside the tokio runtime.
     pub async fn connect(channel: OwnedFd, state: &Path) -> std::io::Result<Os> {
-        let _ = (channel, state);
-        todo!()
+        let connected = tokio::time::timeout(client::PATIENCE, client::Client::connect(channel, state)).await;
+        Ok(Os { client: connected.map_err(|_| std::io::ErrorKind::TimedOut)?? })
     }
 
     /// What was there already. Each line must be adopted or killed; the same answer at every call.
     pub fn found(&self) -> Vec<Found> {
-        todo!()
+        self.client.found()
     }
 
     /// Events of a found main process go to `sink` from now on; first of all `Started`, and the end if it has ended.
     pub fn adopt(&self, path: &str, generation: u64, kill: KillMode, sink: Sink) {
-        let _ = (path, generation, kill, sink);
-        todo!()
+        self.client.adopt(path, generation, kill, sink);
     }
 
     /// Starts a process. The outcome comes to its sink, never before this returns. Generations of a path
     /// only grow. Directories are made, names of users looked up, the program searched here, each time.
     pub fn launch(&self, launch: Launch) {
-        let _ = launch;
-        todo!()
+        self.client.launch(launch);
     }
 
     /// Sends a signal. A generation that is no longer there gets nothing.
     pub fn signal(&self, path: &str, generation: u64, role: Role, signal: i32, scope: Scope) {
-        let _ = (path, generation, role, signal, scope);
-        todo!()
+        self.client.signal(path, generation, role, signal, scope);
     }
 
     /// SIGKILL to everything of the generation, again until nothing is left (kill mode `process`: to the main process).
     pub fn kill(&self, path: &str, generation: u64) {
-        let _ = (path, generation);
-        todo!()
+        self.client.kill(path, generation);
     }
 
     /// SIGKILL to whatever is left of a generation whose main process has ended or was never started (a hook failed);
     /// `done` is called when nothing is left, never before this returns.
     pub fn clear(&self, path: &str, generation: u64, done: Box<dyn FnOnce() + Send>) {
-        let _ = (path, generation, done);
-        todo!()
+        self.client.clear(path, generation, done);
     }
 
     /// The child is gone for good: its name, its control group and its place in the keeper are free.
     pub fn forget(&self, path: &str) {
-        let _ = path;
-        todo!()
+        self.client.forget(path);
     }
 
     /// Does this process belong to this generation? By control group, else by session.
     pub fn owns(&self, path: &str, generation: u64, pid: i32) -> bool {
-        let _ = (path, generation, pid);
-        todo!()
+        self.client.owner(pid).is_some_and(|(owner, of)| *owner == *path && of == generation)
     }
 
-    /// SIGTERM, SIGINT and SIGHUP that the keeper got. One receiver: the first call has it.
+    /// SIGTERM, SIGINT and SIGHUP that the keeper got. One receiver: the first call has it. It ends when the keeper is gone.
     pub fn signals(&self) -> tokio::sync::mpsc::UnboundedReceiver<i32> {
-        todo!()
+        self.client.signals()
     }
 
     /// Children of children that were left to the keeper and have ended, so far.
     pub fn orphans(&self) -> u64 {
-        todo!()
+        self.client.orphans()
     }
 
     /// sd_notify to whoever started woodward, e.g. `READY=1`.
     pub fn notify(&self, text: &str) {
-        let _ = text;
-        todo!()
+        self.client.notify(text);
     }
 
     /// The keeper ends with this code as soon as this daemon has ended; what still runs then is killed. Call it last, then return
     /// from `main`.
     pub fn exit(&self, code: u8) {
-        let _ = code;
-        todo!()
+        self.client.exit(code);
     }
 }
 
 /// A keeper as a thread of this program: the channel for [`Os::connect`]. It waits for its own children only, never
 /// for any child, and stops its services when the channel closes.
 pub fn library() -> std::io::Result<OwnedFd> {
-    todo!()
+    woodward_keeper::thread()
 }
 
 /// The channel that the keeper left to this process, at [`woodward_keeper::CHANNEL`]. Fails if there is none: this
 /// process was not started by a keeper. To be called once.
 pub fn channel() -> std::io::Result<OwnedFd> {
-    todo!()
+    use std::os::fd::FromRawFd;
+    // SAFETY: asks only.
+    let flags = unsafe { libc::fcntl(woodward_keeper::CHANNEL, libc::F_GETFD) };
+    // SAFETY: writes to `kind`.
+    let kind = unsafe {
+        let (mut kind, mut size) = (0i32, size_of::<i32>() as libc::socklen_t);
+        let at = (&raw mut kind).cast();
+        libc::getsockopt(woodward_keeper::CHANNEL, libc::SOL_SOCKET, libc::SO_TYPE, at, &mut size);
+        kind
+    };
+    if flags < 0 || kind != libc::SOCK_SEQPACKET {
+        return Err(std::io::Error::other("not started by a keeper"));
+    }
+    // SAFETY: open, and nobody in this program has another idea of what it is.
+    Ok(unsafe { OwnedFd::from_raw_fd(woodward_keeper::CHANNEL) })
 }
 
 /// What is the same at every start of one program. Shared: the keeper's copy of it is laid out once for each.

@@ -87,7 +87,9 @@ pub(super) fn ids(identity: &Identity) -> Result<Option<Ids>, SpawnError> {
     for name in supplementary_groups {
         groups.push(find_group(name)?);
     }
-    if !Uid::effective().is_root() && (uid, gid) == (Uid::effective(), Gid::effective()) && supplementary_groups.is_empty()
+    if !Uid::effective().is_root()
+        && (uid, gid) == (Uid::effective(), Gid::effective())
+        && supplementary_groups.is_empty()
     {
         // It is what it shall be, and may not ask for it.
         return Ok(None);
@@ -168,7 +170,8 @@ pub(super) fn explain(program: &Program, file: &Path, step: u8, errno: i32) -> S
     let name = program.command.first().cloned().unwrap_or_default();
     let identity = &program.identity;
     let directory = program.working_directory.as_deref().unwrap_or(Path::new("."));
-    let at = |what: &str, value: &Option<String>| format!("{what} {}", value.as_deref().unwrap_or("of woodward"));
+    let at =
+        |what: &str, value: &Option<String>| format!("{what} {}", value.as_deref().unwrap_or("of woodward"));
     let step = match Step::from_number(step) {
         Some(Step::Execute) => {
             let whole = directory.join(file);
@@ -209,7 +212,9 @@ fn interpreter(file: &Path) -> Option<String> {
             line.split_ascii_whitespace().next().map(str::to_owned)
         }
         None if start.starts_with(b"\x7fELF") => {
-            let text = start.split(|&b| b == 0).find(|t| t.starts_with(b"/") && t.windows(3).any(|w| w == b"ld-"))?;
+            let text = start
+                .split(|&b| b == 0)
+                .find(|t| t.starts_with(b"/") && t.windows(3).any(|w| w == b"ld-"))?;
             Some(String::from_utf8_lossy(text).into_owned())
         }
         None => None,
