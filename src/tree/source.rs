@@ -34,6 +34,8 @@ pub struct Source {
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     files: Vec<Source>,
+    /// Of each file, where its lines start: places are asked for once per key, in files of thousands of lines.
+    lines: Vec<Vec<usize>>,
 }
 
 /// A place as people count: lines and columns from 1, columns in characters.
@@ -50,6 +52,8 @@ pub struct Place {
 impl Sources {
     /// Takes a file in.
     pub fn add(&mut self, source: Source) -> FileId {
+        let starts = source.text.match_indices('\n').map(|(at, _)| at + 1);
+        self.lines.push(std::iter::once(0).chain(starts).collect());
         self.files.push(source);
         FileId(u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX))
     }
@@ -67,13 +71,11 @@ impl Sources {
     /// Line and column of a span's start.
     pub fn place(&self, span: Span) -> Place {
         let file = self.file(span.file);
-        let before = &file.text[..floor(&file.text, span.start as usize)];
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        Place {
-            file: file.name.clone(),
-            line: count(before.matches('\n').count()) + 1,
-            column: count(before[line_start..].chars().count()) + 1,
-        }
+        let at = floor(&file.text, span.start as usize);
+        let lines = &self.lines[span.file.0 as usize];
+        let line = lines.partition_point(|start| *start <= at);
+        let column = file.text[lines[line - 1]..at].chars().count() + 1;
+        Place { file: file.name.clone(), line: count(line), column: count(column) }
     }
 
     /// The line a span starts in, and how many characters of it the span covers (at least 1).
