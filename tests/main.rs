@@ -3,6 +3,7 @@
 
 mod acs;
 mod bed;
+mod cli;
 mod luck;
 mod readiness;
 mod services;

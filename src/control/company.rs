@@ -86,6 +86,7 @@ impl<'a> Family<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tree::outline;
     use woodward_engine::spec::{Restart, Shutdown, Tree, Worker};
 
     fn child(id: &str, after: &[&str]) -> Child {
@@ -113,7 +114,11 @@ mod tests {
     #[test]
     fn a_restart_drags_along_what_a_crash_would() {
         let check = |strategy, order, expected: &[&str]| {
-            assert_eq!(goes_along(&plan(strategy, order), "t/in/a"), expected, "{strategy:?} {order:?}");
+            let plans = plan(strategy, order);
+            assert_eq!(goes_along(&plans, "t/in/a"), expected, "{strategy:?} {order:?}");
+            // `plan` draws the same.
+            let Some(family) = Family::of(&plans, "t/in/a") else { panic!("t/in/a is planned") };
+            assert_eq!(outline::groups(family.supervisor)[0].len(), expected.len() + 1);
         };
         check(Strategy::OneForOne, Order::Listed, &[]);
         check(Strategy::OneForAll, Order::Listed, &["t/in/b", "t/in/c", "t/in/d"]);
