@@ -10,3 +10,4 @@ mod services;
 mod stopping;
 mod survival;
 mod tidy;
+mod trees;

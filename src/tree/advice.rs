@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use woodward_engine::spec::{self, Kind, Order, Restart, Shutdown, Strategy};
+use woodward_engine::spec::{self, Exhausted, Kind, Order, Restart, Shutdown, Strategy};
 
 use super::decode::{Settings, Typed};
 use super::diagnostic::Report;
@@ -39,8 +39,9 @@ pub fn supervisor(
     if spec.strategy == Strategy::OneForOne && spec.intensity > 0 && restarted > spec.intensity as usize {
         let span = settings.span("intensity").unwrap_or(written.span);
         let message = format!(
-            "{path} would give up if all its {restarted} services crashed once within {}s: intensity is {}",
-            spec.period, spec.intensity
+            "{path} would give up if all its {restarted} services crashed once within {}: intensity is {}",
+            units::show(Duration::from_secs(spec.period.into())),
+            spec.intensity
         );
         report.warning(span, message);
     }
@@ -78,21 +79,20 @@ fn time(shutdown: Shutdown) -> Option<Duration> {
 /// Limits that are never reached, or at once.
 fn limits(report: &mut Report, spec: &spec::Supervisor, made: &Made, otp: bool) {
     let Some(patience) = patience::of(spec, &made.child) else { return };
+    let parks = match &made.child.kind {
+        Kind::Worker(spec::Worker { limit: Some(limit), .. }) => limit.exhausted == Exhausted::Park,
+        _ => false,
+    };
+    let end = if parks { "be parked" } else { "give up" };
+    let after = units::show_about(patience.gives_up_after);
     if patience.never() {
-        report.warning(made.span, format!(
-            "{} would never give up: its delays spread {} crashes over {}, and the limit counts within {}",
-            made.path,
-            patience.intensity + 1,
-            units::show_about(patience.gives_up_after),
-            units::show(patience.period),
-        ));
-    } else if !otp && patience.intensity > 0 && patience.gives_up_after < Duration::from_secs(1) {
+        let (crashes, period) = (patience.intensity + 1, units::show(patience.period));
         let message = format!(
-            "{} would give up {} after its first crash",
-            made.path,
-            units::show_about(patience.gives_up_after)
+            "would never {end}: delays spread {crashes} crashes over {after}, the limit counts {period}"
         );
-        report.warning(made.span, message);
+        report.warning(made.span, message).about(&made.path);
+    } else if !otp && patience.intensity > 0 && patience.gives_up_after < Duration::from_secs(1) {
+        report.warning(made.span, format!("would {end} {after} after its first crash")).about(&made.path);
     }
 }
 
@@ -119,7 +119,7 @@ pub fn worker(report: &mut Report, own: &Table, settings: &Settings, plan: &Work
     if let Some(element) = listed.iter().find(dollar).filter(|_| !shell) {
         let text = element.text().unwrap_or_default();
         report
-            .warning(element.span, format!("{text} arrives at {} as it is: there is no shell", plan.path))
+            .warning(element.span, format!("{text} arrives as it is: there is no shell"))
             .hint("${env.NAME} takes a variable of woodward's environment");
     }
     if mode != Mode::Template {
@@ -150,26 +150,25 @@ fn host(report: &mut Report, settings: &Settings, plan: &WorkerPlan) {
         let Some(span) = settings.span(key) else { continue };
         let Some(program) = command.and_then(|command| command.first()) else { continue };
         if find_program(plan, program).is_none() {
-            report.host(span, format!("{}: {program} is not found on this host", plan.path));
+            report.host(span, format!("program {program} is not found on this host"));
         }
     }
     if let (Some(user), Some(span)) = (&plan.identity.user, settings.span("user"))
         && user.parse::<u32>().is_err()
         && !matches!(nix::unistd::User::from_name(user), Ok(Some(_)))
     {
-        report.host(span, format!("{}: user {user} is not known on this host", plan.path));
+        report.host(span, format!("user {user} is not known on this host"));
     }
     if let (Some(group), Some(span)) = (&plan.identity.group, settings.span("group"))
         && group.parse::<u32>().is_err()
         && !matches!(nix::unistd::Group::from_name(group), Ok(Some(_)))
     {
-        report.host(span, format!("{}: group {group} is not known on this host", plan.path));
+        report.host(span, format!("group {group} is not known on this host"));
     }
     if let (Some(dir), Some(span)) = (&plan.working_directory, settings.span("working_directory")) {
         let made = plan.directories.iter().any(|made| Path::new(made).starts_with(dir));
         if !made && !dir.is_dir() {
-            report
-                .host(span, format!("{}: directory {} is not there on this host", plan.path, dir.display()));
+            report.host(span, format!("directory {} is not there on this host", dir.display()));
         }
     }
 }

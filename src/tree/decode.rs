@@ -550,8 +550,12 @@ impl Decoder<'_, '_> {
             Ok(words) => words,
             Err(needs) => {
                 let at = self.vars.inside(span, text, &needs.range);
-                let message = format!("{} needs a shell, and there is none here", needs.what);
-                self.vars.report.error(at, message).hint("write [\"sh\", \"-c\", \"...\"], or quote it");
+                let message = match &needs.what {
+                    Some(what) => format!("{what} needs a shell, and there is none here"),
+                    None => "a quote is never closed".to_owned(),
+                };
+                let hint = "write [\"sh\", \"-c\", \"...\"], or quote it".to_owned();
+                self.vars.report.error(at, message).maybe_hint(needs.what.map(|_| hint));
                 return None;
             }
         };

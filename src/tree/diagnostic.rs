@@ -57,6 +57,12 @@ impl Diagnostic {
         self
     }
 
+    /// Names the child it is about in front: the same about another item of an `each` is not said again.
+    pub fn about(&mut self, path: &str) -> &mut Diagnostic {
+        self.message = format!("{path} {}", self.message);
+        self
+    }
+
     /// Names the child it is about.
     pub fn within(&mut self, path: &str) -> &mut Diagnostic {
         if !path.is_empty() {

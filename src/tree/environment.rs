@@ -82,16 +82,13 @@ impl Environments {
         context: &Context<'_>,
     ) -> Vec<(String, String, Span)> {
         let Some(value) = &says.file else { return Vec::new() };
-        let at = At { keys: &[], name: "", around: None };
-        let key = keys::find(keys::AT_WORKER, "environment_file");
-        let Some(Typed::Strings(files)) = key.and_then(|key| decode::value(vars, key, value, at, context))
-        else {
-            return Vec::new();
-        };
+        let elements = value.list().unwrap_or(std::slice::from_ref(value));
         let mut all = Vec::new();
-        for file in files {
-            let pairs = self.file(vars, &file, value.span);
-            all.extend(pairs.iter().map(|(name, text)| (name.clone(), text.clone(), value.span)));
+        for element in elements {
+            for file in vars.list(std::slice::from_ref(element), context).unwrap_or_default() {
+                let pairs = self.file(vars, &file, element.span);
+                all.extend(pairs.iter().map(|(name, text)| (name.clone(), text.clone(), element.span)));
+            }
         }
         all
     }

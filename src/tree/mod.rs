@@ -122,12 +122,12 @@ pub fn read(path: &Path, options: &Options) -> Reading {
     let tree = layers::read_tree(&mut vars, path, scope, None);
     let mut reader = Reader::new(vars, options.environment.clone());
     let mut known = Vec::new();
-    // A file that is no TOML is not judged further: what could be read of it says little.
-    let tree = tree.filter(|_| reader.report().errors() == 0).and_then(|tree| {
+    let tree = tree.and_then(|tree| {
         rules::shape(&mut reader.vars, &tree, keys::AT_ROOT, tree.text("id").unwrap_or_default());
         declare(&mut reader, scope, &tree, options);
+        let id = id_of(&mut reader, &tree);
         known = variables_of(&mut reader.vars, scope);
-        root(&mut reader, &tree, options)
+        root(&mut reader, &tree, id, options)
     });
     rules::strangers(&mut reader);
     let failed = reader.report().errors() > 0;
@@ -153,19 +153,26 @@ fn given(reader: &mut Reader, scope: usize, tree: &Table, options: &Options) {
     let vars = &mut reader.vars;
     for (name, text) in &options.environment {
         let Some(short) = name.strip_prefix("WOODWARD_VAR_") else { continue };
-        give(vars, scope, &short.to_lowercase(), text, Origin::Environment, name);
+        give(vars, scope, tree, (&short.to_lowercase(), text), Origin::Environment, name);
     }
     for (name, text) in &options.vars {
         if name == "host" {
             vars.host.clone_from(text);
         } else {
-            give(vars, scope, name, text, Origin::Flag, &format!("--var {name}"));
+            give(vars, scope, tree, (name, text), Origin::Flag, &format!("--var {name}"));
         }
     }
 }
 
 /// Gives a variable a value from outside, if there is such a variable and the value fits it.
-fn give(vars: &mut Variables, scope: usize, name: &str, text: &str, origin: Origin, from: &str) {
+fn give(
+    vars: &mut Variables,
+    scope: usize,
+    tree: &Table,
+    (name, text): (&str, &str),
+    origin: Origin,
+    from: &str,
+) {
     let names = vars.names(scope);
     if !names.iter().any(|known| known == name) {
         let severity = if origin == Origin::Flag { Severity::Error } else { Severity::Warning };
@@ -176,7 +183,12 @@ fn give(vars: &mut Variables, scope: usize, name: &str, text: &str, origin: Orig
             .maybe_hint(hint);
         return;
     }
-    let like = match vars.written(scope, name).map(|value| &value.data) {
+    let like = match tree
+        .get("vars")
+        .and_then(Value::table)
+        .and_then(|vars| vars.get(name))
+        .map(|value| &value.data)
+    {
         Some(Data::Integer(_)) => Datum::Integer(0),
         Some(Data::Boolean(_)) => Datum::Boolean(false),
         Some(Data::List(_)) => Datum::List(Vec::new()),
@@ -212,8 +224,8 @@ fn variables_of(vars: &mut Variables, scope: usize) -> Vec<Known> {
     known
 }
 
-/// Plans the tree.
-fn root(reader: &mut Reader, tree: &Table, options: &Options) -> Option<spec::Tree> {
+/// The id of the root; from now on `${tree}` is known.
+fn id_of(reader: &mut Reader, tree: &Table) -> String {
     let id = match tree.get("id") {
         Some(value) => value.text().and_then(|text| reader.vars.text(value.span, text, &Context::default())),
         None => {
@@ -221,8 +233,13 @@ fn root(reader: &mut Reader, tree: &Table, options: &Options) -> Option<spec::Tr
             None
         }
     };
-    let id = id.unwrap_or_else(|| "?".to_owned());
+    let id = id.unwrap_or_else(|| "tree".to_owned());
     reader.vars.tree = Some(id.clone());
+    id
+}
+
+/// Plans the tree.
+fn root(reader: &mut Reader, tree: &Table, id: String, options: &Options) -> Option<spec::Tree> {
     let context = Context { items: &[], me: Some((&id, &id)), mode: Mode::Replace };
     let settings =
         decode::table(&mut reader.vars, tree, At { keys: keys::AT_ROOT, name: &id, around: None }, &context);

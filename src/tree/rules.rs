@@ -140,7 +140,7 @@ pub fn worker(vars: &mut Variables, own: &Table, settings: &Settings, oneshot: b
     }
     let mut refuse = |key: &str, message: &str| {
         if let Some(entry) = own.entry(key) {
-            vars.report.error(entry.key_span, message).within(path);
+            vars.report.error(entry.key_span, format!("{path}: {message}"));
         }
     };
     if oneshot {

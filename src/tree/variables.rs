@@ -185,11 +185,18 @@ impl Variables {
     /// The place of a piece of a string, if the string stands in the file as it is; else all of it.
     pub fn inside(&self, span: Span, text: &str, range: &Range<usize>) -> Span {
         let written = self.report.sources.text(span);
-        let bare = written.len() == text.len() + 2 && written.get(1..written.len() - 1) == Some(text);
+        let quotes = match written {
+            _ if written == text => Some(0),
+            _ if written.len() == text.len() + 2 && written.get(1..written.len() - 1) == Some(text) => {
+                Some(1)
+            }
+            _ => None,
+        };
         let piece = u32::try_from(range.start).ok().zip(u32::try_from(range.end.max(range.start + 1)).ok());
-        match piece {
-            Some((start, end)) if bare => {
-                Span { start: span.start + 1 + start, end: span.start + 1 + end, ..span }
+        match (quotes, piece) {
+            (Some(quotes), Some((start, end))) => {
+                let from = span.start + quotes;
+                Span { start: from + start, end: from + end, ..span }
             }
             _ => span,
         }

@@ -10,8 +10,8 @@ use std::ops::Range;
 pub struct NeedsShell {
     /// Bytes of the string.
     pub range: Range<usize>,
-    /// What it is.
-    pub what: String,
+    /// What it is; `None`: a quote that is never closed.
+    pub what: Option<String>,
 }
 
 /// One word, `${...}` still in it, and where it stood.
@@ -97,7 +97,8 @@ impl Splitter<'_> {
                 }
                 '$' => self.dollar(&mut text, true)?,
                 '|' | '&' | ';' | '<' | '>' | '*' | '?' | '(' | ')' | '`' => {
-                    return Err(needs(self.at..self.at + 1, format!("`{c}`")));
+                    let what = if c == '`' { "a backquote".to_owned() } else { format!("`{c}`") };
+                    return Err(needs(self.at..self.at + 1, what));
                 }
                 c => self.push(c, &mut text),
             }
@@ -125,7 +126,7 @@ impl Splitter<'_> {
                 c => self.push(c, text),
             }
         }
-        Err(needs(start..start + 1, format!("a {quote} that is never closed")))
+        Err(NeedsShell { range: start..start + 1, what: None })
     }
 
     /// The character behind a backslash; a `$` so escaped begins no variable.
@@ -173,7 +174,7 @@ impl Splitter<'_> {
 }
 
 fn needs(range: Range<usize>, what: impl Into<String>) -> NeedsShell {
-    NeedsShell { range, what: what.into() }
+    NeedsShell { range, what: Some(what.into()) }
 }
 
 /// `NAME=value`, as a shell would take it in front of a command.

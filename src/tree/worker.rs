@@ -31,6 +31,7 @@ pub fn worker(
     let context = Context { items: &level.items, me: Some((id, &path)), mode };
     let mut merged = level.defaults.clone();
     merged.span = own.span;
+    let own = &rules::without_supervisor_keys(own);
     layers::merge(&mut merged, own.clone());
 
     let at = At {
