@@ -82,6 +82,7 @@ struct Log {
     mark: Mark,
     newline: Option<pipe::Receiver>,
     not_ready: Option<String>,
+    killed: bool,
     outcome: Option<Outcome>,
     #[cfg(test)]
     panic_next: bool,
@@ -176,6 +177,7 @@ impl Seat {
             mark: Mark::NOTHING,
             newline: None,
             not_ready: None,
+            killed: false,
             outcome: None,
             #[cfg(test)]
             panic_next: false,
@@ -329,6 +331,13 @@ impl Seat {
                 let aim = self.lock().aim;
                 match self.take_helper() {
                     Helper::Running(_) if aim < Aim::Kill => None,
+                    Helper::Over(end) => {
+                        if let Err(why) = verdict("stop command", self.child.plan.stop.command.as_ref(), end)
+                        {
+                            self.say(Said::Note("hook_failed", why));
+                        }
+                        Some(self.signal())
+                    }
                     _ => Some(self.signal()),
                 }
             }
@@ -395,9 +404,11 @@ impl Seat {
             KillMode::Group => Scope::All,
             KillMode::Mixed | KillMode::Process => Scope::Main,
         };
-        if self.lock().aim == Aim::Stop {
-            let (path, generation) = (&self.child.path, self.generation.0);
-            self.house.os.signal(path, generation, Role::Main, stop.signal, scope);
+        let (os, path, generation) = (&self.house.os, &self.child.path, self.generation.0);
+        match self.lock().aim {
+            // The kill may have come before there was anything to kill.
+            Aim::Kill => os.kill(path, generation),
+            Aim::Run | Aim::Stop => os.signal(path, generation, Role::Main, stop.signal, scope),
         }
         Step::Signalled
     }
@@ -421,6 +432,11 @@ impl Seat {
         let mut log = self.lock();
         log.helper = Helper::Idle;
         log.left = Left::Unknown;
+        if log.aim == Aim::Kill {
+            // That was for the process. The hooks have until the kill is repeated.
+            log.killed = true;
+            log.aim = Aim::Stop;
+        }
         let hooks = !self.child.plan.after_stop.is_empty();
         if let (Aim::Run, true, Some(time)) = (log.aim, hooks, self.child.shutdown) {
             let seat = Arc::downgrade(self);
@@ -448,10 +464,13 @@ impl Seat {
             }
             (Helper::Running(_), _) => None,
             (Helper::Idle, Some(command)) => {
-                let additions = match &self.lock().outcome {
-                    Some(end) => commands::result(&self.child.plan, end, aim > Aim::Run, aim == Aim::Kill),
-                    None => Vec::new(),
-                };
+                let log = self.lock();
+                let additions = log.outcome.as_ref().map(|end| {
+                    let asked = aim > Aim::Run;
+                    commands::result(&self.child.plan, end, asked, log.killed)
+                });
+                drop(log);
+                let additions = additions.unwrap_or_default();
                 self.help(command, additions)
             }
             (Helper::Over(end), hook) => {
