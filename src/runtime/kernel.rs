@@ -17,6 +17,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use ractor::{Actor, ActorProcessingErr, ActorRef, ActorRuntime, SupervisionEvent};
 use tokio::sync::{oneshot, watch};
+use woodward_engine::adopt::{self, Fate};
 use woodward_engine::effect::TreeEnd;
 use woodward_engine::spec;
 use woodward_engine::{
@@ -32,7 +33,7 @@ use super::table::Table;
 use super::view::View;
 use super::worker::{Child, House, Look, Said, Seat, Worker};
 use super::{Ends, Handle, InstanceError, Surroundings, Who};
-use crate::os::{Found, ProcessEvent, Role, Scope, clock};
+use crate::os::{ProcessEvent, Role, Scope, clock};
 use crate::record::Record;
 use crate::record::fact::{Extras, FactLine, Scene};
 use crate::record::words::rfc3339;
@@ -214,45 +215,60 @@ impl Kernel {
             inbox,
         };
         let trees: Vec<spec::Tree> = plans.into_iter().map(|plan| kernel.table.add(plan)).collect();
-        kernel.adopt();
+        let mut found = kernel.take_over();
         for tree in trees {
-            kernel.ask(&tree.id.clone(), Verb::AddTree(Box::new(tree)));
+            let (of_it, rest) = found.into_iter().partition(|f| f.path.split('/').next() == Some(&*tree.id));
+            found = rest;
+            kernel.plant(tree, of_it);
         }
+        found.iter().for_each(|found| kernel.evict(&found.path, found.generation));
         kernel.inbox.call();
         kernel
     }
 
-    /// Takes over what an earlier daemon started and the keeper kept: what stands in a plan goes on where it is, its
-    /// supervisor finds it running; anything else is stopped.
-    fn adopt(&mut self) {
-        let found = self.house.os.found();
-        let last = found.iter().map(|found| found.generation).max().unwrap_or(0);
-        self.engine.reserve_generations(self.block.bound().max(Gen(last)));
-        for found in found {
-            let generation = Gen(found.generation);
-            match (found.role, self.table.find(&found.path)) {
-                (Role::Helper(_), _) => {
-                    let (os, path) = (&self.house.os, &found.path);
-                    os.signal(path, found.generation, found.role, libc::SIGKILL, Scope::Main);
-                }
-                (Role::Main, Some(key)) => {
-                    let Some(child) = self.make_child(&found.path, key) else { continue };
-                    let seat = Seat::adopted(self.house.clone(), child, generation);
-                    let Some(actor) = employ(&self.me, &seat) else { continue };
-                    let incident = Incident::default();
-                    self.live.insert(
-                        generation,
-                        Live { seat, actor, incident, error: None, status: None, panics: 0 },
-                    );
-                }
-                (Role::Main, None) => self.evict(&found),
-            }
+    /// Runs a tree. What is found of it goes on where it is; what of that has no place in it any more is stopped.
+    fn plant(&mut self, tree: spec::Tree, found: Vec<adopt::Found>) {
+        if found.is_empty() {
+            return self.ask(&tree.id.clone(), Verb::AddTree(Box::new(tree)));
+        }
+        let saved = adopt::Saved::default();
+        let left = self.engine.adopt(clock::now(), tree, &saved, found, &mut self.decided);
+        self.effects.extend(self.decided.drain(..));
+        for found in left.into_iter().flatten() {
+            self.live.remove(&found.generation);
+            self.evict(&found.path, found.generation);
         }
     }
 
-    /// Stops what stands in no plan.
-    fn evict(&self, found: &Found) {
-        let (path, generation, os) = (found.path.clone(), found.generation, self.house.os.clone());
+    /// What an earlier daemon started and the keeper kept. Each process gets a worker again, which also tells when it
+    /// has ended meanwhile; hooks that were running are killed.
+    fn take_over(&mut self) -> Vec<adopt::Found> {
+        let found = self.house.os.found();
+        let last = found.iter().map(|found| found.generation).max().unwrap_or(0);
+        self.engine.reserve_generations(self.block.bound().max(Gen(last)));
+        let mut mains = Vec::new();
+        for found in found {
+            let (path, generation) = (found.path.to_string(), Gen(found.generation));
+            if found.role != Role::Main {
+                self.house.os.signal(&path, found.generation, found.role, libc::SIGKILL, Scope::Main);
+                continue;
+            }
+            let mut fate = Fate::Ready;
+            if let Some(child) = self.table.find(&path).and_then(|key| self.make_child(&path, key)) {
+                if child.can_be_asked_again() {
+                    fate = Fate::Started;
+                }
+                let seat = Seat::adopted(self.house.clone(), child, generation, fate == Fate::Ready);
+                self.give_worker(seat, Incident::default());
+            }
+            mains.push(adopt::Found { path, generation, key: None, fate });
+        }
+        mains
+    }
+
+    /// Stops a process that stands in no plan.
+    fn evict(&self, path: &str, generation: Gen) {
+        let (path, generation, os) = (path.to_owned(), generation.0, self.house.os.clone());
         let (tell, mut gone) = oneshot::channel();
         let mut tell = Some(tell);
         let sink = move |event| {
@@ -488,12 +504,16 @@ impl Kernel {
             _ => Incident::default(),
         };
         let seat = Seat::new(self.house.clone(), child, generation, first, incident);
-        let Some(actor) = employ(&self.me, &seat) else {
+        if !self.give_worker(seat, incident) {
             self.tell(Event::Failed { generation, why: FailedStart::Error });
-            return;
-        };
-        let live = Live { seat, actor, incident, error: None, status: None, panics: 0 };
-        self.live.insert(generation, live);
+        }
+    }
+
+    fn give_worker(&mut self, seat: Arc<Seat>, incident: Incident) -> bool {
+        let Some(actor) = employ(&self.me, &seat) else { return false };
+        let generation = seat.generation;
+        self.live.insert(generation, Live { seat, actor, incident, error: None, status: None, panics: 0 });
+        true
     }
 
     /// What all generations of a child share; made at its first start.
@@ -589,6 +609,7 @@ impl Kernel {
         self.sayings.forget(path);
         if let Some(child) = self.children.remove(path) {
             self.house.os.forget(&child.path);
+            self.record.forget(&child.path);
         }
     }
 

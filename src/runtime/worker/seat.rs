@@ -55,6 +55,15 @@ impl Child {
         let again = plan.command_on_restart.as_ref().map(|command| commands::program(&path, &plan, command));
         Child { path, plan, shutdown, stream, first, again }
     }
+
+    /// Whether one that runs can be asked for its readiness again, with the same answer and nothing else happening.
+    pub(in crate::runtime) fn can_be_asked_again(&self) -> bool {
+        let repeats = |probe: &Probe| match probe {
+            Probe::Tcp(_) | Probe::Unix(_) | Probe::Http { .. } | Probe::Exec(_) | Probe::Corbaloc(_) => true,
+            Probe::Notify | Probe::Fd(_) | Probe::Log(_) | Probe::File { .. } => false,
+        };
+        self.plan.ready.as_ref().is_some_and(repeats) && self.plan.after_ready.is_empty()
+    }
 }
 
 /// One generation of one child.
@@ -185,12 +194,17 @@ impl Seat {
         Arc::new(Seat { house, child, generation, first, incident, log: Mutex::new(log) })
     }
 
-    /// A generation that an earlier daemon started and the keeper still knows. It counts as ready.
-    pub(in crate::runtime) fn adopted(house: Arc<House>, child: Arc<Child>, generation: Gen) -> Arc<Seat> {
+    /// A generation that an earlier daemon started and the keeper still knows. `ready`: it has been.
+    pub(in crate::runtime) fn adopted(
+        house: Arc<House>,
+        child: Arc<Child>,
+        generation: Gen,
+        ready: bool,
+    ) -> Arc<Seat> {
         let seat = Seat::new(house, child, generation, false, Incident::default());
         {
             let mut log = seat.lock();
-            log.step = Step::Serving;
+            log.step = if ready { Step::Serving } else { Step::Proving };
             log.main = Main::Launched;
         }
         if seat.wants_notify() {
