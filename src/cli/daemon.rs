@@ -87,7 +87,7 @@ async fn daemon(args: Args) -> ExitCode {
 async fn live(args: Args, os: &Os) -> Result<u8, Failure> {
     let cannot = |what: &str, e: std::io::Error| Failure::new(Code::TryAgain, format!("cannot {what}: {e}"));
     let signals = os.signals();
-    let plans = plans(&args.trees)?;
+    let (plans, _) = plans(&args.trees)?;
     let record = Record::open(Places::new(args.run.clone(), args.history), Some(os.clone()));
     let record = record.map_err(|e| cannot("keep records", e))?;
     let listener = bind(&args.socket).map_err(|e| {

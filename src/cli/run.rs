@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use super::report::{Code, Failure, end};
 use crate::control::places::{Host, Places};
 use crate::control::{BindError, bind};
-use crate::tree::{self, Options, Plan, Severity};
+use crate::tree::{self, Diagnostic, Options, Plan, Severity};
 
 /// Where trees are when none is named.
 const TREES: &str = "/etc/woodward/trees";
@@ -59,7 +59,8 @@ fn prepare(mut args: Args) -> Result<woodward_keeper::Config, Failure> {
         args.trees.files = installed()?;
     }
     let id = {
-        let plans = plans(&args.trees)?;
+        let (plans, said) = plans(&args.trees)?;
+        said.iter().for_each(|warning| eprintln!("{warning}"));
         let first = plans.first().map(|plan| plan.tree.id.to_string());
         first.ok_or_else(|| Failure::usage("cannot run: no tree file given"))?
     };
@@ -71,25 +72,24 @@ fn prepare(mut args: Args) -> Result<woodward_keeper::Config, Failure> {
     Ok(woodward_keeper::Config { daemon, state: places.run, notify })
 }
 
-/// Reads these files. All errors are said, with the warnings; `Err` carries the exit code.
-pub(super) fn plans(trees: &Trees) -> Result<Vec<Plan>, Failure> {
+/// Reads these files: the plans and the warnings. If there are errors, all is said; `Err` carries the exit code.
+pub(super) fn plans(trees: &Trees) -> Result<(Vec<Plan>, Vec<Diagnostic>), Failure> {
     let mut options = Options::of_this_process();
     options.vars = trees.vars.clone();
     let mut plans: Vec<Plan> = Vec::new();
-    let mut errors = 0;
+    let mut all = Vec::new();
     for file in &trees.files {
         let (plan, said) = match tree::load(file, &options) {
             Ok((plan, said)) => (Some(plan), said),
             Err(said) => (None, said),
         };
-        for diagnostic in &said {
-            eprintln!("{diagnostic}");
-        }
-        errors += said.iter().filter(|d| d.severity == Severity::Error).count();
+        all.extend(said);
         plans.extend(plan);
     }
+    let errors = all.iter().filter(|d| d.severity == Severity::Error).count();
     let config = |message| Failure::new(Code::Config, message);
     if errors > 0 {
+        all.iter().for_each(|diagnostic| eprintln!("{diagnostic}"));
         let s = if errors == 1 { "" } else { "s" };
         return Err(config(format!("cannot run: {errors} error{s}; nothing was started")));
     }
@@ -99,7 +99,7 @@ pub(super) fn plans(trees: &Trees) -> Result<Vec<Plan>, Failure> {
             return Err(config(message).hint("their ids must differ"));
         }
     }
-    Ok(plans)
+    Ok((plans, all))
 }
 
 /// The trees of this host.
