@@ -127,10 +127,9 @@ pub(crate) fn prepare() -> io::Result<Inherited> {
     let mut inherited = Inherited { ignored: 0, ..block_signals() };
     // SAFETY: plain calls; all zeros is a valid value for what is written.
     unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = libc::SIG_DFL;
-        for signal in 1..=64 {
-            libc::sigaction(signal, &action, std::ptr::null_mut());
+        let default = [0usize; 4];
+        for signal in 1..=64usize {
+            sys::raw(libc::SYS_rt_sigaction, [signal, default.as_ptr() as usize, 0, 8, 0]);
         }
         libc::syscall(libc::SYS_close_range, 3, u32::MAX, 4);
         sys::check(libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))?;
@@ -156,10 +155,12 @@ pub(crate) fn block_signals() -> Inherited {
         let mut limit: libc::rlimit = std::mem::zeroed();
         libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
         inherited.files = [limit.rlim_cur, limit.rlim_max];
-        for signal in 1..=64 {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            let known = libc::sigaction(signal, std::ptr::null(), &mut action) == 0;
-            if known && action.sa_sigaction == libc::SIG_IGN {
+        for signal in 1..=64usize {
+            // Not through libc, which hides the signals of its threads.
+            let mut action = [0usize; 4];
+            let known =
+                sys::raw(libc::SYS_rt_sigaction, [signal, 0, action.as_mut_ptr() as usize, 8, 0]) == 0;
+            if known && action[0] == libc::SIG_IGN {
                 inherited.ignored |= 1 << (signal - 1);
             }
         }

@@ -1,10 +1,9 @@
 //! Log pipes: the keeper empties them into their segments while the daemon is away or hangs, so that no service is
 //! blocked and no line is lost.
 //!
-//! A segment is a file with a [`HEADER`]; the end of the file is always the place to write to. Keeper and daemon share its
-//! descriptor, so they share the offset too. Whose turn it is stands in a page both have mapped, the [`Turn`]: who
-//! does not have it leaves pipes and offsets alone. When a segment has reached [`SEGMENT`] or the disk is full, the keeper
-//! throws bytes away and counts them in the header.
+//! A segment is a file that begins with a header of [`DATA`] bytes; the end of the file is always the place to write to. Whose turn
+//! it is stands in a page both have mapped, the [`Turn`]: who does not have it leaves pipes and segments alone. When a segment holds
+//! [`SEGMENT`] bytes or the disk is full, the keeper throws bytes away and counts them in the header.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -13,15 +12,13 @@ use std::time::Duration;
 
 use crate::sys::{self, Epoll};
 
-/// Bytes in front of the output in a segment: `u64` [`MAGIC`], `u64` offset of the first byte not consumed, `u64` bytes thrown away.
-pub const HEADER: u64 = 4096;
-/// Bytes a segment may hold, header included.
+/// Bytes of a segment's header.
+pub const DATA: u64 = 64;
+/// Bytes a segment may hold behind its header.
 pub const SEGMENT: u64 = 4 << 20;
-/// First word of a segment.
-pub const MAGIC: u64 = u64::from_le_bytes(*b"woodseg1");
-/// Offset of the cursor in the header.
-pub const CURSOR: u64 = 8;
-/// Offset of the count of bytes thrown away in the header.
+/// Place of the first byte that is not consumed, in the header.
+const CONSUMED: u64 = 8;
+/// Place of the number of bytes thrown away by the keeper, in the header.
 pub const DISCARDED: u64 = 16;
 
 /// The page that says who reads the log pipes.
@@ -139,12 +136,6 @@ impl Logs {
         self.turn.give(false);
         for log in self.logs.iter_mut().flatten() {
             log.fresh = !dead && log.fresh;
-            let segment = log.segment.as_raw_fd();
-            // SAFETY: plain call. A daemon that died between emptying the segment and setting the offset left it behind the end.
-            let end = unsafe { libc::lseek(segment, 0, libc::SEEK_END) } as u64;
-            if read_word(segment, CURSOR) > end {
-                write_word(segment, CURSOR, HEADER);
-            }
         }
     }
 
@@ -163,24 +154,35 @@ impl Logs {
 impl Log {
     fn drain(&self, null: RawFd) {
         let (fifo, segment) = (self.fifo.as_raw_fd(), self.segment.as_raw_fd());
-        // SAFETY: plain call.
-        let end = unsafe { libc::lseek(segment, 0, libc::SEEK_CUR) } as u64;
-        let room = SEGMENT.saturating_sub(end) as usize;
-        if room > 0 && splice(fifo, segment, room) != Err(libc::ENOSPC) {
+        let end = length(segment).max(DATA);
+        let consumed = u64::from_le(read_word(segment, CONSUMED)).clamp(DATA, end);
+        let room = (consumed + SEGMENT).saturating_sub(end) as usize;
+        if room > 0 && splice(fifo, segment, Some(end), room) != Err(libc::ENOSPC) {
             return;
         }
-        if let Ok(lost) = splice(fifo, null, SEGMENT as usize) {
+        if let Ok(lost) = splice(fifo, null, None, SEGMENT as usize) {
             write_word(segment, DISCARDED, read_word(segment, DISCARDED) + lost as u64);
         }
     }
 }
 
-/// Moves up to `most` bytes without blocking; `Err`: errno.
-pub fn splice(from: RawFd, to: RawFd, most: usize) -> Result<usize, i32> {
+/// Moves up to `most` bytes without blocking, to this place; `Err`: errno.
+fn splice(from: RawFd, to: RawFd, place: Option<u64>, most: usize) -> Result<usize, i32> {
     let flags = libc::SPLICE_F_MOVE | libc::SPLICE_F_NONBLOCK;
-    // SAFETY: plain call, the offsets are those of the descriptors.
-    let n = unsafe { libc::splice(from, std::ptr::null_mut(), to, std::ptr::null_mut(), most, flags) };
+    let mut place = place.map(|p| p as libc::loff_t);
+    let at = place.as_mut().map_or(std::ptr::null_mut(), std::ptr::from_mut);
+    // SAFETY: `at` is null or leads to `place`.
+    let n = unsafe { libc::splice(from, std::ptr::null_mut(), to, at, most, flags) };
     usize::try_from(n).map_err(|_| io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
+}
+
+fn length(file: RawFd) -> u64 {
+    // SAFETY: all zeros is a valid value; writes to `stat`.
+    unsafe {
+        let mut stat: libc::stat = std::mem::zeroed();
+        libc::fstat(file, &mut stat);
+        stat.st_size as u64
+    }
 }
 
 /// A word of a segment's header; 0 if it cannot be read.
@@ -192,7 +194,7 @@ pub fn read_word(segment: RawFd, at: u64) -> u64 {
 }
 
 /// Sets a word of a segment's header.
-pub fn write_word(segment: RawFd, at: u64, word: u64) {
+fn write_word(segment: RawFd, at: u64, word: u64) {
     // SAFETY: reads 8 bytes of `word`.
     unsafe { libc::pwrite(segment, word.to_ne_bytes().as_ptr().cast(), 8, at as libc::off_t) };
 }

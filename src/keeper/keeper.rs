@@ -29,6 +29,8 @@ const ENTRY_EVENT: u64 = 4 << 60;
 const ORPHANS: u64 = SECOND / 20;
 /// Time the daemon has to end after it has said its last word.
 const LAST_WORD: u64 = 5 * SECOND;
+/// Between the moment the daemon may no longer read log pipes and the moment the keeper does.
+const TAKING: u64 = SECOND / 100;
 /// Messages read in one wake-up.
 const MESSAGES: usize = 64;
 
@@ -64,6 +66,8 @@ enum Eye {
     Asked,
     /// It has answered.
     Resting { until: u64 },
+    /// It has not: the keeper reads them from now on. What the daemon was just doing with them is done by then.
+    Taking { until: u64 },
 }
 
 /// A start in the queue.
@@ -287,7 +291,8 @@ impl Keeper {
             self.epoll.remove(channel.fd.as_raw_fd());
         }
         self.silence = None;
-        self.read_logs(true);
+        self.logs.take(true);
+        self.read_logs();
     }
 
     fn obey(&mut self, message: &[u8], descriptors: Vec<OwnedFd>, now: u64) -> Result<(), ()> {
@@ -554,8 +559,7 @@ impl Keeper {
         let _ = self.epoll.change(self.logs.fd(), libc::EPOLLIN | libc::EPOLLONESHOT, LOGS_EVENT);
     }
 
-    fn read_logs(&mut self, dead: bool) {
-        self.logs.take(dead);
+    fn read_logs(&mut self) {
         self.eye = Eye::Shut;
         let _ = self.epoll.change(self.logs.fd(), libc::EPOLLIN, LOGS_EVENT);
     }
@@ -667,7 +671,8 @@ impl Keeper {
         let seconds = *seconds;
         self.silence = Some((now + SECOND, seconds));
         if seconds == SILENT && !self.logs.is_ours() {
-            self.read_logs(false);
+            self.logs.take(false);
+            self.eye = Eye::Taking { until: now + TAKING };
             if let Some(channel) = &mut self.channel {
                 channel.logs = true;
             }
@@ -774,7 +779,10 @@ impl Keeper {
 
     fn deadline(&self, now: u64) -> Option<u64> {
         let resting = if let Life::Resting { until } = self.life { Some(until) } else { None };
-        let eye = if let Eye::Resting { until } = self.eye { Some(until) } else { None };
+        let eye = match self.eye {
+            Eye::Resting { until } | Eye::Taking { until } => Some(until),
+            Eye::Shut | Eye::Open | Eye::Asked => None,
+        };
         let silence = self.silence.map(|(at, _)| at);
         let all = [self.starter.look_at(now), resting, eye, silence, self.second, self.orphans_due];
         all.into_iter().flatten().min()
@@ -792,8 +800,10 @@ impl Keeper {
         if due(self.second) {
             self.stop_second(now);
         }
-        if matches!(self.eye, Eye::Resting { until } if until <= now) {
-            self.open_eye();
+        match self.eye {
+            Eye::Resting { until } if until <= now => self.open_eye(),
+            Eye::Taking { until } if until <= now => self.read_logs(),
+            _ => {}
         }
         if matches!(self.life, Life::Resting { until } if until <= now) && self.finished().is_none() {
             self.start_daemon(now);

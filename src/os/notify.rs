@@ -4,16 +4,52 @@
 //! (without control groups: its session) names the child and the generation. What a sender writes about itself
 //! decides nothing. Senders that belong to no running generation are strangers: counted, reported, not obeyed.
 
-use std::io;
+use std::collections::HashMap;
+use std::fs;
+use std::io::{self, IoSliceMut};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, setsockopt, sockopt};
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
+use tokio::task::AbortHandle;
 
 use super::Os;
 
 /// The server. Cheap to clone; ends with its last clone.
 #[derive(Clone, Debug)]
 pub struct NotifyServer {
-    address: PathBuf,
+    shared: Arc<Shared>,
 }
+
+#[derive(Debug)]
+struct Shared {
+    address: PathBuf,
+    task: AbortHandle,
+    ears: Arc<Ears>,
+}
+
+/// Who listens.
+#[derive(Default)]
+struct Ears {
+    sinks: Mutex<HashMap<Box<str>, Ear>>,
+    strangers: AtomicU64,
+}
+
+struct Ear {
+    generation: u64,
+    /// Away while it is being called.
+    sink: Option<Sink>,
+}
+
+type Sink = Box<dyn FnMut(Notice) + Send>;
+
+/// Bytes of the longest message; longer ones are cut.
+const LONGEST: usize = 4096;
 
 /// One assignment of a message of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,30 +83,132 @@ impl NotifyServer {
         file: &Path,
         stranger: impl FnMut(Stranger) + Send + 'static,
     ) -> io::Result<NotifyServer> {
-        let _ = (os, stranger);
-        Ok(NotifyServer { address: file.to_path_buf() })
+        match fs::remove_file(file) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let socket = UnixDatagram::bind(file)?;
+        fs::set_permissions(file, fs::Permissions::from_mode(0o666))?;
+        setsockopt(&socket, sockopt::PassCred, &true)?;
+        let ears = Arc::new(Ears::default());
+        let task = tokio::spawn(serve(socket, os.clone(), Arc::downgrade(&ears), stranger)).abort_handle();
+        Ok(NotifyServer { shared: Arc::new(Shared { address: file.to_path_buf(), task, ears }) })
     }
 
     /// The value of `NOTIFY_SOCKET`.
     pub fn address(&self) -> &Path {
-        &self.address
+        &self.shared.address
     }
 
     /// From now on the messages of this generation go to `sink`, from the daemon's one thread; it must not block. Replaces
     /// the sink of an older generation.
     pub fn listen(&self, path: &str, generation: u64, sink: impl FnMut(Notice) + Send + 'static) {
-        let _ = (path, generation, sink);
-        todo!()
+        let ear = Ear { generation, sink: Some(Box::new(sink)) };
+        self.shared.ears.lock().insert(path.into(), ear);
     }
 
     /// No longer.
     pub fn mute(&self, path: &str) {
-        let _ = path;
-        todo!()
+        self.shared.ears.lock().remove(path);
     }
 
     /// Messages of strangers so far.
     pub fn strangers(&self) -> u64 {
-        todo!()
+        self.shared.ears.strangers.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.task.abort();
+        let _ = fs::remove_file(&self.address);
+    }
+}
+
+impl Ears {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Ear>> {
+        self.sinks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls the sink of this generation, without the lock: it may listen or mute.
+    fn tell(&self, path: &str, generation: u64, notices: Vec<Notice>) {
+        let sink =
+            self.lock().get_mut(path).filter(|e| e.generation == generation).and_then(|e| e.sink.take());
+        let Some(mut sink) = sink else { return };
+        notices.into_iter().for_each(&mut sink);
+        if let Some(ear) =
+            self.lock().get_mut(path).filter(|e| e.generation == generation && e.sink.is_none())
+        {
+            ear.sink = Some(sink);
+        }
+    }
+}
+
+impl std::fmt::Debug for Ears {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ears").field("strangers", &self.strangers).finish_non_exhaustive()
+    }
+}
+
+async fn serve(
+    socket: UnixDatagram,
+    os: Os,
+    ears: Weak<Ears>,
+    mut stranger: impl FnMut(Stranger) + Send + 'static,
+) {
+    loop {
+        let received = socket.async_io(Interest::READABLE, || receive(&socket)).await;
+        let Some(ears) = ears.upgrade() else { return };
+        let Ok((text, Some(sender))) = received else { continue };
+        match os.client.owner(sender.pid()) {
+            Some((path, generation)) => ears.tell(&path, generation, parse(&text)),
+            None => {
+                ears.strangers.fetch_add(1, Ordering::Relaxed);
+                stranger(Stranger { pid: sender.pid(), uid: sender.uid() });
+            }
+        }
+    }
+}
+
+/// One datagram and who sent it. Descriptors that come with it are closed: that is what `BARRIER=1` waits for.
+fn receive(socket: &UnixDatagram) -> io::Result<(String, Option<UnixCredentials>)> {
+    let mut buffer = [0; LONGEST];
+    let mut space = nix::cmsg_space!(UnixCredentials);
+    let mut pieces = [IoSliceMut::new(&mut buffer)];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut pieces, Some(&mut space), flags)?;
+    let sender = message.cmsgs()?.find_map(|control| match control {
+        ControlMessageOwned::ScmCredentials(sender) => Some(sender),
+        _ => None,
+    });
+    let length = message.bytes;
+    Ok((String::from_utf8_lossy(&buffer[..length]).into_owned(), sender))
+}
+
+fn parse(text: &str) -> Vec<Notice> {
+    let notice = |line: &str| {
+        let (name, value) = line.split_once('=')?;
+        match (name, value) {
+            ("READY", "1") => Some(Notice::Ready),
+            ("RELOADING", "1") => Some(Notice::Reloading),
+            ("STOPPING", "1") => Some(Notice::Stopping),
+            ("STATUS", text) => Some(Notice::Status(text.to_owned())),
+            ("MAINPID", pid) => pid.parse().ok().map(Notice::MainPid),
+            _ => None,
+        }
+    };
+    text.lines().filter_map(notice).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_known_assignments_count() {
+        let text = "READY=1\nSTATUS=a=b\nMAINPID=x\nMAINPID=12\nREADY=0\nnonsense\nSTOPPING=1";
+        let notices =
+            [Notice::Ready, Notice::Status("a=b".to_owned()), Notice::MainPid(12), Notice::Stopping];
+        assert_eq!(parse(text), notices);
     }
 }

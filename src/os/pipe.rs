@@ -7,7 +7,7 @@
 //! that dies repeats at most its last piece and loses nothing.
 //!
 //! ```text
-//! segment file:  magic u64 | consumed u64 | unused, up to byte 64 | bytes of the child ...
+//! segment file:  magic u64 | consumed u64 | thrown away by the keeper u64 | unused, up to byte 64 | bytes of the child ...
 //! ```
 //!
 //! What is consumed is punched out of the file, and when all is, the file is cut back to its header. With [`SEGMENT`]
@@ -15,7 +15,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,8 +24,10 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, SpliceFFlags, fallocate, fcntl, splice};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
+use woodward_keeper::drain;
 
 use super::Os;
+use super::client::Client;
 
 /// The output of one child, all its generations. Not cloned: one reader.
 #[derive(Debug)]
@@ -43,16 +45,39 @@ pub struct LogPipe {
     solid: bool,
     /// What has to be added to a place to get the number of the byte since this was opened.
     base: u64,
+    shared: Option<Shared>,
+}
+
+/// The keeper has both descriptors too.
+#[derive(Debug)]
+struct Shared {
+    client: Arc<Client>,
+    /// What both call this pipe.
+    slot: u32,
+}
+
+impl Shared {
+    fn new(os: &Os, fifo: &OwnedFd, segment: &File) -> io::Result<Shared> {
+        let client = os.client.clone();
+        let slot = client.share(fifo.try_clone()?, segment.try_clone()?.into());
+        Ok(Shared { client, slot })
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.client.withdraw(self.slot);
+    }
 }
 
 /// Bytes a segment may hold.
-pub const SEGMENT: u64 = 4 << 20;
+pub const SEGMENT: u64 = drain::SEGMENT;
 
 /// Bytes moved or read at once.
 pub const PIECE: usize = 256 << 10;
 
 /// Place of the first byte of the child.
-const DATA: u64 = 64;
+const DATA: u64 = drain::DATA;
 /// `woodlog` and the version of the layout.
 const MAGIC: [u8; 8] = *b"woodlog1";
 /// Wanted capacity of a FIFO; small ones are accepted.
@@ -75,7 +100,6 @@ impl LogPipe {
     /// Opens (or makes) `dir/log/PATH.fifo` and `dir/log/PATH.segment`, and shares both with the keeper, if there is
     /// one. Unread bytes of an earlier daemon are still there.
     pub fn open(dir: &Path, path: &str, os: Option<&Os>) -> io::Result<LogPipe> {
-        let _ = os;
         let (fifo, segment) = files(dir, path);
         std::fs::create_dir_all(fifo.parent().unwrap_or(dir))?;
         match mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR) {
@@ -94,6 +118,7 @@ impl LogPipe {
             options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&segment)?;
         let consumed = first_unconsumed(&segment)?;
         let base = 0u64.wrapping_sub(consumed);
+        let shared = os.map(|os| Shared::new(os, &reader, &segment)).transpose()?;
         Ok(LogPipe {
             fifo: reader,
             writer,
@@ -103,6 +128,7 @@ impl LogPipe {
             punched: DATA,
             solid: false,
             base,
+            shared,
         })
     }
 
@@ -123,9 +149,29 @@ impl LogPipe {
         self.fifo.as_fd()
     }
 
-    /// Moves up to [`PIECE`] bytes from the FIFO into the segment. Bytes moved; 0 when the FIFO is empty or there is
-    /// no room. Never blocks on the child.
+    /// May this daemon pump? Not while the keeper does it, because the daemon was silent for a second, or has just begun.
+    pub fn is_ours(&self) -> bool {
+        self.shared.as_ref().is_none_or(|shared| shared.client.reads_logs())
+    }
+
+    /// Resolves when it may.
+    pub async fn ours(&self) {
+        if let Some(shared) = &self.shared {
+            shared.client.log_turn().await;
+        }
+    }
+
+    /// Bytes the keeper has thrown away because the segment was full and the daemon away.
+    pub fn missed(&self) -> u64 {
+        drain::read_word(self.segment.as_raw_fd(), drain::DISCARDED)
+    }
+
+    /// Moves up to [`PIECE`] bytes from the FIFO into the segment. Bytes moved; 0 when the FIFO is empty, there is
+    /// no room, or it is the keeper's turn. Never blocks on the child.
     pub fn pump(&self) -> io::Result<usize> {
+        if !self.is_ours() {
+            return Ok(0);
+        }
         let mut end = self.end()?;
         let floor = if self.solid { DATA } else { self.consumed };
         let room = SEGMENT.saturating_sub(end - floor).min(PIECE as u64);
@@ -184,7 +230,7 @@ impl LogPipe {
             return Ok(());
         }
         self.consumed = place.min(self.next);
-        let empty = self.consumed == self.end()?;
+        let empty = self.is_ours() && self.consumed == self.end()?;
         if empty {
             self.base = self.base.wrapping_add(self.next - DATA);
             (self.next, self.consumed, self.punched) = (DATA, DATA, DATA);
