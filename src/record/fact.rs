@@ -142,11 +142,23 @@ pub fn strategy(strategy: Strategy) -> &'static str {
     }
 }
 
+/// The tree file's word for what giving up means.
+fn exhausted(then: Exhausted) -> &'static str {
+    match then {
+        Exhausted::Escalate => "escalate",
+        Exhausted::Park => "park",
+        Exhausted::Exit => "exit",
+        Exhausted::Failover => "failover",
+        Exhausted::Reboot => "reboot",
+    }
+}
+
 /// The decision to restart, in one clause; `along` names those who go along.
 pub(super) fn restart_clause(line: &FactLine, along: &str) -> String {
     let count = line.number("count").unwrap_or(0);
     let account = if count == 0 {
-        "asked for, not counted".to_owned()
+        let by = line.word("by").map(|by| format!(" by {by}")).unwrap_or_default();
+        format!("asked for{by}, not counted")
     } else {
         let period = span(Duration::from_secs(line.number("period").unwrap_or(0)));
         let own = if line.flag("own_limit") { "its own limit" } else { "limit" };
@@ -337,6 +349,9 @@ impl Telling<'_> {
         self.put("intensity", intensity);
         self.put("period", period);
         self.put("own_limit", own_limit);
+        if count == 0 {
+            self.by();
+        }
         let along = match others {
             0 => String::new(),
             1 => "1 more goes too".to_owned(),
@@ -386,17 +401,10 @@ impl Telling<'_> {
     }
 
     fn limit_exceeded(&mut self, then: Exhausted, own_limit: bool) -> String {
-        let (word, parked) = match then {
-            Exhausted::Escalate => ("escalate", false),
-            Exhausted::Park => ("park", true),
-            Exhausted::Exit => ("exit", false),
-            Exhausted::Failover => ("failover", false),
-            Exhausted::Reboot => ("reboot", false),
-        };
-        self.put("then", word);
+        self.put("then", exhausted(then));
         self.put("own_limit", own_limit);
         let limit = if own_limit { "its own limit is exceeded" } else { "limit exceeded" };
-        if own_limit && parked {
+        if own_limit && then == Exhausted::Park {
             return format!("{limit}: it is parked");
         }
         let supervisor = self.supervisor();

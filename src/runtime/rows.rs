@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use woodward_engine::view::{self, Hold};
-use woodward_engine::{Engine, Exit, Fact, FailedStart, Time, What};
+use woodward_engine::{Engine, Exit, Fact, FailedStart, Time, What, spec};
 
 use super::Who;
 use super::table::{Account, Table};
-use super::view::{Held, Kind, Limit, Row, State};
+use super::view::{Exhausted, Held, Kind, Limit, Row, State};
 use crate::os::clock;
 use crate::record::fact::{probe, strategy};
 use crate::record::words::{exit, leaf, rfc3339, signal, span};
@@ -135,7 +135,12 @@ impl Sayings {
             next: row.next.map(|at| moment.spell(at)),
             exit: row.exit.map(exit),
             strategy: account.and_then(|account| account.strategy).map(|s| strategy(s).to_owned()),
-            limit: account.map(|a| Limit { used: row.used, intensity: a.intensity, period: a.period }),
+            limit: account.map(|a| Limit {
+                used: row.used,
+                intensity: a.intensity,
+                period: a.period,
+                exhausted: Some(exhausted(a.exhausted)),
+            }),
             waits_for,
             dropped_lines: running.dropped,
             status_text: running.status,
@@ -161,6 +166,16 @@ impl Moment {
 
     fn spell(&self, at: Time) -> String {
         rfc3339((self.wall + at.0).saturating_sub(self.now.0))
+    }
+}
+
+fn exhausted(then: spec::Exhausted) -> Exhausted {
+    match then {
+        spec::Exhausted::Escalate => Exhausted::Escalate,
+        spec::Exhausted::Park => Exhausted::Park,
+        spec::Exhausted::Exit => Exhausted::Exit,
+        spec::Exhausted::Failover => Exhausted::Failover,
+        spec::Exhausted::Reboot => Exhausted::Reboot,
     }
 }
 

@@ -39,6 +39,7 @@ pub(super) struct Account {
     pub(super) strategy: Option<spec::Strategy>,
     pub(super) intensity: u32,
     pub(super) period: u32,
+    pub(super) exhausted: spec::Exhausted,
 }
 
 /// A worker's plan: a place in the plan it came with, or one made for an instance.
@@ -77,8 +78,8 @@ impl Table {
     }
 
     fn supervisor(&mut self, base: usize, path: &str, supervisor: &mut spec::Supervisor) {
-        let (intensity, period) = (supervisor.intensity, supervisor.period);
-        let account = Account { strategy: Some(supervisor.strategy), intensity, period };
+        let (intensity, period, exhausted) = (supervisor.intensity, supervisor.period, supervisor.exhausted);
+        let account = Account { strategy: Some(supervisor.strategy), intensity, period, exhausted };
         self.supervisors.insert(path.into(), account);
         match &mut supervisor.children {
             spec::Children::List(children) => children.iter_mut().for_each(|c| self.child(base, path, c)),
@@ -99,6 +100,7 @@ impl Table {
                     strategy: None,
                     intensity: limit.intensity,
                     period: limit.period,
+                    exhausted: limit.exhausted,
                 });
                 entry.shutdown = match child.shutdown {
                     spec::Shutdown::BrutalKill => Some(Duration::ZERO),

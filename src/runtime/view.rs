@@ -88,6 +88,21 @@ pub struct Limit {
     pub intensity: u32,
     /// Window in seconds.
     pub period: u32,
+    /// What giving up means; `None`: not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exhausted: Option<Exhausted>,
+}
+
+/// What giving up means, in the words of tree files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "see woodward_engine::spec::Exhausted")]
+pub enum Exhausted {
+    Escalate,
+    Park,
+    Exit,
+    Failover,
+    Reboot,
 }
 
 /// Everything `status` shows. Rows are in start order, each supervisor before its children.

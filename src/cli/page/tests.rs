@@ -51,7 +51,7 @@ fn drawn() -> Vec<Row> {
         service("acs/notify", State::Up, 4230, DAYS),
         Row {
             restarts: 2,
-            limit: Some(Limit { used: 2, intensity: 5, period: 60 }),
+            limit: Some(Limit { used: 2, intensity: 5, period: 60, exhausted: None }),
             ..supervisor("acs/logging", "rest_for_one", DAYS)
         },
         Row {

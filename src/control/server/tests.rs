@@ -92,7 +92,7 @@ impl House for Fake {
     }
 
     fn why(&self, path: &str, _: i32) -> Why {
-        Why { path: path.to_owned(), answer: format!("{path} is up"), facts: Vec::new() }
+        Why { path: path.to_owned(), answer: format!("{path} is up"), ..Why::default() }
     }
 
     async fn request(&self, path: &str, verb: Verb, who: Who) -> Result<Reply, Closed> {
