@@ -1,11 +1,11 @@
 //! Saving what runs, and taking over what is found running.
 //!
 //! After the death of a daemon its services go on. A new engine is given the plan and what was found, and boots as
-//! always, with one difference: where the turn of a child comes that was found alive, it is not started but taken over
-//! under its old generation; one that ended in the gap counts as up, and its end is looked at like any other. So
-//! nothing is started twice, what is missing starts in order, and what is to follow from an end follows.
+//! always, with one difference: as soon as a supervisor is open, those of its children that were found alive are taken
+//! over under their old generation; one that ended in the gap counts as up, and its end is looked at like any other.
+//! So nothing is started twice, what is missing starts in order, and what is to follow from an end follows.
 //!
-//! | found | at its turn |
+//! | found | when its supervisor is open |
 //! |---|---|
 //! | alive, ready | up |
 //! | alive, not ready | started; its readiness and its time for that begin anew |
@@ -115,6 +115,15 @@ pub(crate) struct Foundlings {
     fates: HashMap<Gen, Fate>,
     windows: HashMap<PathId, Window>,
     counts: HashMap<PathId, u32>,
+    /// Killed, because their tree ended before it came to them.
+    dying: HashMap<Gen, Mourner>,
+}
+
+/// Who has ended above something that was found and not taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mourner {
+    Supervisor(NodeIx),
+    Tree(ChildIx),
 }
 
 impl Engine {
@@ -285,10 +294,6 @@ impl Engine {
         self.foundlings.windows.remove(&path).unwrap_or_default()
     }
 
-    pub(crate) fn is_foundling(&self, path: PathId) -> bool {
-        !self.foundlings.by_path.is_empty() && self.foundlings.by_path.contains_key(&path)
-    }
-
     /// A found child ended before its supervisor came to it.
     pub(crate) fn foundling_ended(&mut self, generation: Gen, exit: Exit) -> bool {
         match self.foundlings.fates.get_mut(&generation) {
@@ -296,23 +301,32 @@ impl Engine {
                 *fate = Fate::Ended(exit);
                 true
             }
-            Some(Fate::Ended(_)) | None => false,
+            Some(Fate::Ended(_)) => false,
+            None => self.dying_ended(generation),
         }
     }
 
-    /// In place of a start: it runs already, or did.
-    pub(crate) fn adopts(&mut self, c: ChildIx) -> bool {
-        let path = self.kids[c].path;
+    /// Takes over whom of a supervisor's children was found, as soon as it is open.
+    pub(crate) fn adopt_children(&mut self, n: NodeIx) {
         if self.foundlings.by_path.is_empty() {
-            return false;
+            return;
         }
-        let Some((generation, _)) = self.foundlings.by_path.remove(&path) else { return false };
-        let Some(fate) = self.foundlings.fates.remove(&generation) else { return false };
-        self.generations.remove(&self.kids[c].generation);
+        for c in self.list_children(n) {
+            if let Some((generation, _)) = self.foundlings.by_path.remove(&self.kids[c].path)
+                && let Some(fate) = self.foundlings.fates.remove(&generation)
+            {
+                self.take_over(c, generation, fate);
+            }
+        }
+    }
+
+    fn take_over(&mut self, c: ChildIx, generation: Gen, fate: Fate) {
+        let path = self.kids[c].path;
         self.generations.insert(generation, c);
         self.kids[c].generation = generation;
         self.kids[c].n = self.foundlings.counts.remove(&path).unwrap_or(0);
         self.places[path].generation = generation;
+        self.set(c, St::Starting);
         self.fact(c, What::Adopted);
         match fate {
             Fate::Ready => self.became_ready(c),
@@ -327,24 +341,39 @@ impl Engine {
                 self.child_ended(c, exit, None);
             }
         }
-        true
     }
 
-    /// The tree has ended: what nobody came to take over is killed.
-    pub(crate) fn kill_foundlings(&mut self, tree: PathId) {
-        if self.foundlings.by_path.is_empty() {
-            return;
+    /// `mourner` has ended: what was found below it and nobody came to take over is killed, and it waits for that.
+    pub(crate) fn mourns(&mut self, path: PathId, mourner: Mourner) -> bool {
+        if self.foundlings.by_path.is_empty() && self.foundlings.dying.is_empty() {
+            return false;
         }
         let mut lost: Vec<(Gen, PathId)> =
             self.foundlings.by_path.iter().map(|(&id, &(g, _))| (g, id)).collect();
-        lost.retain(|&(_, id)| self.places.is_below(id, tree));
+        lost.retain(|&(_, id)| self.places.is_below(id, path));
         lost.sort();
         for (generation, id) in lost {
             self.foundlings.by_path.remove(&id);
             if !matches!(self.foundlings.fates.remove(&generation), Some(Fate::Ended(_))) {
+                self.foundlings.dying.insert(generation, mourner);
                 self.fx.push(Effect::Kill { generation });
             }
         }
+        self.foundlings.dying.values().any(|&m| m == mourner)
+    }
+
+    fn dying_ended(&mut self, generation: Gen) -> bool {
+        match self.foundlings.dying.remove(&generation) {
+            Some(Mourner::Supervisor(n)) => self.wake(n),
+            Some(Mourner::Tree(root))
+                if !self.foundlings.dying.values().any(|&m| m == Mourner::Tree(root)) =>
+            {
+                self.tree_ended(root);
+            }
+            Some(Mourner::Tree(_)) => {}
+            None => return false,
+        }
+        true
     }
 }
 

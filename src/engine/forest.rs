@@ -3,6 +3,7 @@
 //! Its children are the root supervisors, side by side, its mailbox is always open. The end of a root is the end of its
 //! tree: `exhausted` of the root says what it means.
 
+use crate::adopt::Mourner;
 use crate::child::{ChildIx, NOBODY, St, Want};
 use crate::effect::{Effect, ErrorKind, TreeEnd};
 use crate::event::ReqId;
@@ -103,12 +104,14 @@ impl Engine {
     /// Nothing of the tree runs any more.
     pub(crate) fn tree_ended(&mut self, root: ChildIx) {
         self.kids[root].want = Want::Down;
+        if self.mourns(self.kids[root].path, Mourner::Tree(root)) {
+            return;
+        }
         let Some(tree) = self.trees.iter_mut().find(|tree| tree.root == root) else { return };
         let started = self.kids[root].was_ready;
         let how = tree.end.take().unwrap_or(if started { TreeEnd::Shutdown } else { TreeEnd::GaveUp });
         self.kids[root].was_ready = false;
         let path = self.kids[root].path;
-        self.kill_foundlings(path);
         self.fact(root, What::TreeEnded { how });
         self.fx.push(Effect::TreeEnded { path, how });
     }

@@ -27,6 +27,7 @@ pub mod spec;
 mod stop;
 pub mod time;
 mod timers;
+pub mod trace;
 pub mod view;
 
 pub use adopt::{Fate, Found, Saved};

@@ -59,7 +59,7 @@ impl FromIterator<ChildIx> for Slots {
 }
 
 /// Stop these, start those, then.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Op {
     /// In start order: the last one stops first.
     pub stop: Slots,
@@ -69,11 +69,12 @@ pub(crate) struct Op {
     pub incident: Incident,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Then {
     /// The initial start is over.
     Boot,
     /// Nothing more: a restart, a request.
+    #[default]
     Rest,
     /// The supervisor ends.
     Die(Reason),
@@ -151,7 +152,7 @@ impl Engine {
 
     /// What is held is started at a person's request only.
     fn may_start(&self, c: ChildIx) -> bool {
-        !self.is_held(c) || self.is_wanted_by_hand(c) || self.is_foundling(self.kids[c].path)
+        !self.is_held(c) || self.is_wanted_by_hand(c)
     }
 
     fn pop_stop(&mut self, n: NodeIx) {

@@ -13,10 +13,11 @@
 //!
 //! A new incarnation is a new record. Children added at run time, counters and messages of the old one vanish with it.
 
+use crate::adopt::Mourner;
 use crate::child::{ChildIx, NOBODY, St, Stop};
 use crate::event::{Event, Gen, PathId, ReqId, Verb};
 use crate::fact::{Incident, What};
-use crate::listed::{Op, Step};
+use crate::listed::{Op, Step, Then};
 use crate::place::FOREST;
 use crate::plan::Sup;
 use crate::restart::Window;
@@ -365,6 +366,7 @@ impl Engine {
                 }
             }
         }
+        self.adopt_children(n);
         if self.nodes[n].by_dependencies() {
             self.link_all_edges(n);
             self.announce(n);
@@ -387,8 +389,7 @@ impl Engine {
             Some(_) => self.places.stick(place, |s| s.parked = None),
             None => {}
         }
-        let kept_down = self.places.is_held(place) && !self.is_foundling(place);
-        let st = if kept_down { St::Down } else { St::Waiting };
+        let st = if self.places.is_held(place) { St::Down } else { St::Waiting };
         self.add_child(n, item, place, st)
     }
 
@@ -451,6 +452,12 @@ impl Engine {
 
     /// Nothing of it runs: the record goes, and the parent hears of it.
     pub(crate) fn node_ended(&mut self, n: NodeIx, reason: Reason) {
+        if self.mourns(self.nodes[n].path, Mourner::Supervisor(n)) {
+            let nothing = Op { then: Then::Die(reason), incident: self.cause, ..Op::default() };
+            self.nodes[n].phase = Phase::Ending(reason);
+            self.nodes[n].op = Some(nothing);
+            return;
+        }
         for (reason, count) in std::mem::take(&mut self.nodes[n].improper) {
             if let Some(c) = self.nodes[n].child {
                 self.fact(c, What::ReportShutdownError { reason, count: Some(count) });

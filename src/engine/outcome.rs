@@ -32,9 +32,6 @@ impl Engine {
         place.generation = generation;
         let first = !std::mem::replace(&mut place.started, true);
         self.set(c, St::Starting);
-        if self.adopts(c) {
-            return;
-        }
         self.fact(c, What::Starting);
         let child = &mut self.kids[c];
         match &child.item.kind {
@@ -261,6 +258,7 @@ impl Engine {
         (place.exit, place.reason) = (Some(exit), Some(reason));
         self.fact(c, What::Ended { exit, reason, asked });
         if let Some(until) = parks {
+            self.set(c, St::Ended { reason, early: false });
             self.park(c, until);
             return;
         }
@@ -297,6 +295,7 @@ impl Engine {
         } else if self.nodes[n].is_ending() {
             self.set(c, St::Down);
         } else if prevented {
+            self.set(c, St::Ended { reason, early: true });
             self.park(c, None);
         } else if self.is_in_flight(c) || self.kids[c].mark {
             let why =

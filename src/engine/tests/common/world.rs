@@ -1,0 +1,691 @@
+//! A random world: a random forest, and everything that can happen to it, late, twice and at the wrong moment.
+//!
+//! The world keeps its own books and checks the invariants of the engine against them. What the engine was told is
+//! recorded; a broken invariant becomes a replay file.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+use woodward_engine::event::{FailedStart, Key};
+use woodward_engine::spec::*;
+use woodward_engine::trace::Replay;
+use woodward_engine::{
+    Effect, Engine, Event, Exit, Fate, Found, Gen, Reason, Reply, ReqId, Saved, Time, Verb, What,
+};
+
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let x = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ (x >> 31)
+    }
+
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.next() % n.max(1) as u64) as usize
+    }
+
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.next() % 100 < percent
+    }
+
+    pub fn pick<T: Clone>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())].clone()
+    }
+}
+
+/// What kind of worlds.
+#[derive(Clone, Copy, Debug)]
+pub struct Taste {
+    /// Share of supervisors by dependencies, in percent.
+    pub dependencies: u64,
+    /// Only what OTP has.
+    pub plain: bool,
+    /// Events that fit nothing, in percent.
+    pub nonsense: u64,
+    /// The daemon dies and a new engine adopts, in percent of the steps.
+    pub deaths: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Run {
+    /// Start or open emitted, no outcome told.
+    Asked,
+    /// Started told.
+    Started,
+    Ready,
+}
+
+#[derive(Clone, Debug)]
+struct Process {
+    path: String,
+    run: Run,
+    is_supervisor: bool,
+    stopping: bool,
+    killed: bool,
+    hangs: bool,
+}
+
+pub struct World {
+    pub random: Random,
+    taste: Taste,
+    engine: Engine,
+    now: Time,
+    pub replay: Replay,
+    tree: Tree,
+    processes: BTreeMap<Gen, Process>,
+    /// Live generation by path.
+    live: HashMap<String, Gen>,
+    /// Supervisors whose children may run.
+    open: HashMap<String, Gen>,
+    ending: HashSet<String>,
+    /// Specifications seen, by path.
+    orders: HashMap<String, (Order, Strategy)>,
+    position: HashMap<String, usize>,
+    windows: HashMap<String, Vec<u64>>,
+    unanswered: HashSet<ReqId>,
+    requests: u64,
+    last_gen: u64,
+    ended: usize,
+    suspended: HashSet<String>,
+    names: Vec<String>,
+    fx: Vec<Effect>,
+}
+
+pub fn random_tree(random: &mut Random, taste: Taste) -> Tree {
+    let shutdown = (!taste.plain && random.chance(30)).then(|| Duration::from_millis(random.next() % 3000));
+    let mut root = random_supervisor(random, taste, 1);
+    if !taste.plain {
+        root.exhausted = random.pick(&[
+            Exhausted::Exit,
+            Exhausted::Escalate,
+            Exhausted::Park,
+            Exhausted::Failover,
+            Exhausted::Reboot,
+        ]);
+    }
+    Tree { id: "t".into(), root, shutdown, seed: random.next() }
+}
+
+fn random_supervisor(random: &mut Random, taste: Taste, level: usize) -> Supervisor {
+    let pool = level > 1 && random.chance(15);
+    let auto_shutdown = if random.chance(75) {
+        AutoShutdown::Never
+    } else {
+        random.pick(&[AutoShutdown::AnySignificant, AutoShutdown::AllSignificant])
+    };
+    let auto_shutdown = if pool { AutoShutdown::Never } else { auto_shutdown };
+    let order = if !pool && random.chance(taste.dependencies) { Order::Dependencies } else { Order::Listed };
+    let beyond = !taste.plain;
+    let children = if pool {
+        Children::Template(Box::new(random_child(random, taste, level + 9, "p", auto_shutdown)))
+    } else {
+        let n = random.below(5);
+        let mut list: Vec<Child> = Vec::new();
+        for i in 0..n {
+            let mut child = random_child(random, taste, level, &format!("c{i}"), auto_shutdown);
+            if order == Order::Dependencies {
+                child.after = list.iter().filter(|_| random.chance(40)).map(|c| c.id.clone()).collect();
+            }
+            list.push(child);
+        }
+        Children::List(list)
+    };
+    Supervisor {
+        strategy: if pool {
+            Strategy::SimpleOneForOne
+        } else {
+            random.pick(&[Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne])
+        },
+        intensity: random.below(6) as u32,
+        period: 1 + random.below(10) as u32,
+        auto_shutdown,
+        order,
+        initial_start: if beyond && random.chance(50) { InitialStart::Retry } else { InitialStart::Fail },
+        exhausted: if beyond && random.chance(20) { Exhausted::Park } else { Exhausted::Escalate },
+        retry_after: (beyond && random.chance(30)).then(|| Duration::from_millis(random.next() % 5000)),
+        children,
+    }
+}
+
+pub fn random_child(random: &mut Random, taste: Taste, level: usize, id: &str, auto: AutoShutdown) -> Child {
+    let beyond = !taste.plain;
+    let oneshot = beyond && random.chance(12);
+    let restart =
+        random.pick(&[Restart::Permanent, Restart::Permanent, Restart::Transient, Restart::Temporary]);
+    let restart = if oneshot && restart == Restart::Permanent { Restart::Transient } else { restart };
+    let is_supervisor = level < 3 && random.chance(35);
+    let ms = |random: &mut Random, most: u64| Duration::from_millis(random.next() % most);
+    Child {
+        id: id.into(),
+        restart,
+        significant: auto != AutoShutdown::Never && restart != Restart::Permanent && random.chance(60),
+        shutdown: match random.below(6) {
+            0 => Shutdown::BrutalKill,
+            1 => Shutdown::Infinity,
+            _ => Shutdown::Time(ms(random, 2000)),
+        },
+        after: Vec::new(),
+        backoff: (beyond && random.chance(40)).then(|| Backoff {
+            immediate: random.below(3) as u32,
+            first: ms(random, 500),
+            factor: 2.0,
+            max: Duration::from_millis(3000),
+            jitter_percent: 10,
+            reset_after: ms(random, 3000),
+        }),
+        kind: if is_supervisor {
+            Kind::Supervisor(random_supervisor(random, taste, level + 1))
+        } else {
+            Kind::Worker(Worker {
+                key: Key(0),
+                oneshot,
+                ready: Ready {
+                    probe: beyond && random.chance(30),
+                    within: (beyond && random.chance(30)).then(|| ms(random, 2000)),
+                    settle: if beyond && random.chance(20) { ms(random, 800) } else { Duration::ZERO },
+                },
+                limit: (beyond && random.chance(20)).then(|| Limit {
+                    intensity: random.below(4) as u32,
+                    period: 1 + random.below(10) as u32,
+                    exhausted: random.pick(&[Exhausted::Park, Exhausted::Escalate]),
+                    retry_after: random.chance(50).then(|| ms(random, 3000)),
+                }),
+                ends: Ends {
+                    success: Vec::new(),
+                    prevent: if beyond && random.chance(20) { vec![Status::Code(78)] } else { Vec::new() },
+                    force: Vec::new(),
+                    stop_signal: 15,
+                },
+                essential: beyond && random.chance(3),
+                runtime_max: (oneshot && random.chance(50)).then(|| ms(random, 2000)),
+            })
+        },
+    }
+}
+
+impl World {
+    pub fn new(seed: u64, taste: Taste) -> World {
+        let mut random = Random::new(seed);
+        let tree = random_tree(&mut random, taste);
+        let mut world = World {
+            random,
+            taste,
+            engine: Engine::new(),
+            now: Time(1000),
+            replay: Replay::default(),
+            tree,
+            processes: BTreeMap::new(),
+            live: HashMap::new(),
+            open: HashMap::new(),
+            ending: HashSet::new(),
+            orders: HashMap::new(),
+            position: HashMap::new(),
+            windows: HashMap::new(),
+            unanswered: HashSet::new(),
+            requests: 0,
+            last_gen: 0,
+            ended: 0,
+            suspended: HashSet::new(),
+            names: Vec::new(),
+            fx: Vec::new(),
+        };
+        let root = world.tree.root.clone();
+        world.know("t", &root);
+        world
+    }
+
+    fn know(&mut self, path: &str, sup: &Supervisor) {
+        self.orders.insert(path.into(), (sup.order, sup.strategy));
+        self.names.push(path.into());
+        match &sup.children {
+            Children::List(list) => {
+                for child in list {
+                    self.know_child(path, child);
+                }
+            }
+            Children::Template(template) => {
+                for i in 1..4 {
+                    self.names.push(format!("{path}/{}#{i}", template.id));
+                }
+            }
+        }
+    }
+
+    fn know_child(&mut self, above: &str, child: &Child) {
+        let path = format!("{above}/{}", child.id);
+        match &child.kind {
+            Kind::Supervisor(sup) => self.know(&path, sup),
+            Kind::Worker(_) => self.names.push(path),
+        }
+    }
+
+    /// A whole life.
+    pub fn live(&mut self, steps: usize) {
+        let tree = Box::new(self.tree.clone());
+        self.ask("t", Verb::AddTree(tree));
+        for _ in 0..steps {
+            self.step();
+        }
+        self.stop();
+    }
+
+    fn step(&mut self) {
+        if self.random.chance(self.taste.deaths) {
+            self.die_and_adopt();
+        }
+        if self.random.chance(self.taste.nonsense) {
+            self.nonsense();
+        }
+        match self.random.below(20) {
+            0..10 => self.progress(),
+            10..13 => self.crash(),
+            13..16 => self.request(),
+            16..18 => self.pass_time(),
+            _ => {
+                for _ in 0..10 {
+                    self.progress();
+                }
+            }
+        }
+    }
+
+    /// Some process goes on with what it is doing.
+    fn progress(&mut self) {
+        let moving: Vec<Gen> =
+            self.processes.iter().filter(|(_, p)| !p.hangs || p.killed).map(|(g, _)| *g).collect();
+        if moving.is_empty() {
+            return;
+        }
+        let generation = self.random.pick(&moving);
+        let process = self.processes[&generation].clone();
+        let event = match process.run {
+            _ if process.killed && self.random.chance(90) => self.end(generation, Exit::Signal(9)),
+            _ if process.stopping && !process.is_supervisor && self.random.chance(70) => {
+                if self.random.chance(15) {
+                    self.hang(generation);
+                    return;
+                }
+                let exit = self.random.pick(&[Exit::Code(0), Exit::Signal(15), Exit::Code(1)]);
+                self.end(generation, exit)
+            }
+            Run::Asked if self.random.chance(80) => {
+                self.set_run(generation, Run::Started);
+                Event::Started { generation }
+            }
+            Run::Asked => {
+                self.forget(generation);
+                if self.random.chance(70) {
+                    Event::Failed { generation, why: FailedStart::Error }
+                } else {
+                    Event::Declined { generation }
+                }
+            }
+            Run::Started if !process.is_supervisor => {
+                if self.random.chance(20) {
+                    let exit = self.random.pick(&[Exit::Code(0), Exit::Code(1), Exit::Code(78)]);
+                    self.end(generation, exit)
+                } else {
+                    self.set_run(generation, Run::Ready);
+                    Event::Ready { generation }
+                }
+            }
+            _ => return,
+        };
+        self.tell(event);
+    }
+
+    fn set_run(&mut self, generation: Gen, run: Run) {
+        if let Some(process) = self.processes.get_mut(&generation) {
+            process.run = run;
+            if run == Run::Started && process.is_supervisor {
+                let path = process.path.clone();
+                self.ending.remove(&path);
+                self.windows.remove(&path);
+                self.open.insert(path, generation);
+            }
+        }
+    }
+
+    fn hang(&mut self, generation: Gen) {
+        if let Some(process) = self.processes.get_mut(&generation) {
+            process.hangs = true;
+        }
+    }
+
+    fn end(&mut self, generation: Gen, exit: Exit) -> Event {
+        self.forget(generation);
+        Event::Ended { generation, exit }
+    }
+
+    fn forget(&mut self, generation: Gen) {
+        if let Some(process) = self.processes.remove(&generation) {
+            self.live.remove(&process.path);
+        }
+    }
+
+    fn crash(&mut self) {
+        let workers: Vec<Gen> = self
+            .processes
+            .iter()
+            .filter(|(_, p)| !p.is_supervisor && p.run != Run::Asked)
+            .map(|(g, _)| *g)
+            .collect();
+        if workers.is_empty() {
+            return;
+        }
+        let generation = self.random.pick(&workers);
+        if self.random.chance(10) {
+            self.tell(Event::Sick { generation });
+            return;
+        }
+        let exits = [Exit::Code(1), Exit::Code(0), Exit::Signal(11), Exit::Code(78), Exit::Unknown];
+        let exit = self.random.pick(&exits);
+        let event = self.end(generation, exit);
+        self.tell(event);
+    }
+
+    fn request(&mut self) {
+        let path = self.random.pick(&self.names.clone());
+        let (above, id) = path.rsplit_once('/').unwrap_or(("t", "c0"));
+        let (above, id) = (above.to_owned(), Box::<str>::from(id));
+        let time = self.now + Duration::from_millis(self.random.next() % 3000);
+        let (to, verb) = match self.random.below(if self.taste.plain { 11 } else { 22 }) {
+            0 => {
+                let name = format!("d{}", self.random.below(4));
+                let child = random_child(&mut self.random, self.taste, 2, &name, AutoShutdown::Never);
+                self.know_child(&above, &child);
+                (above, Verb::StartChild(Box::new(child)))
+            }
+            1 | 2 => (path, Verb::StartInstance { key: None }),
+            3 => (above, Verb::TerminateChild(id)),
+            4 => (above, Verb::RestartChild(id)),
+            5 => (above, Verb::DeleteChild(id)),
+            6 => (above, Verb::GetChildspec(id)),
+            7 => (above, Verb::WhichChildren),
+            8 => (above, Verb::CountChildren),
+            9 if self.random.chance(20) => (path, Verb::StopSelf(Reason::Crash)),
+            10 if self.suspended.insert(above.clone()) => (above, Verb::Suspend),
+            9 | 10 => {
+                self.suspended.remove(&above);
+                (above, Verb::Resume)
+            }
+            11..14 => (path, Verb::Start),
+            14 | 15 => (path, Verb::Stop { with_dependents: self.random.chance(30) }),
+            16 => (path, Verb::Restart { only: self.random.chance(50) }),
+            17 => (path, Verb::Hold { until: self.random.chance(50).then_some(time) }),
+            18 | 19 => (path, Verb::Release),
+            20 => (path, Verb::Abandon),
+            _ if self.random.chance(10) => ("t".into(), Verb::StopTree),
+            _ => (path, Verb::WhichChildren),
+        };
+        if let Verb::Abandon = verb {
+            self.abandon(&to);
+            return;
+        }
+        self.ask(&to, verb);
+    }
+
+    /// What a person gives up on is not the engine's any more.
+    fn abandon(&mut self, path: &str) {
+        let abandoned = self
+            .live
+            .get(path)
+            .copied()
+            .filter(|g| self.processes[g].stopping && !self.processes[g].is_supervisor);
+        if let Some(generation) = abandoned {
+            self.forget(generation);
+        }
+        self.ask(path, Verb::Abandon);
+    }
+
+    fn nonsense(&mut self) {
+        let old = Gen(self.random.next() % (self.last_gen + 3));
+        let path = self.random.pick(&["", "t", "nobody", "t/nobody", "t/c0/x", "/"]);
+        let known = self.processes.contains_key(&old);
+        let event = match self.random.below(7) {
+            0 if !known => Event::Started { generation: old },
+            // A generation that is ready may be told to be so again, and one that is up can decline nothing.
+            1 => Event::Ready { generation: self.somebody(Run::Ready).unwrap_or(Gen(0)) },
+            2 if !known => Event::Declined { generation: old },
+            3 if !known => Event::Failed { generation: old, why: FailedStart::TooLate },
+            4 if !known => Event::Ended { generation: old, exit: Exit::Unknown },
+            5 if !known => Event::Sick { generation: old },
+            _ => {
+                self.ask(path, Verb::RestartChild("nobody".into()));
+                return;
+            }
+        };
+        self.tell(event);
+    }
+
+    fn somebody(&mut self, run: Run) -> Option<Gen> {
+        self.processes.iter().find(|(_, p)| p.run == run && !p.is_supervisor).map(|(g, _)| *g)
+    }
+
+    fn pass_time(&mut self) {
+        let ms = self.random.pick(&[1, 50, 500, 2000]);
+        self.now = self.now + Duration::from_millis(ms);
+        self.tell(Event::Tick);
+    }
+
+    /// A new engine takes over what runs. Some of it ended meanwhile.
+    fn die_and_adopt(&mut self) {
+        if self.processes.is_empty() || self.ended > 0 {
+            return;
+        }
+        let saved = if self.random.chance(50) { self.engine.save() } else { Saved::default() };
+        self.engine = Engine::new();
+        self.engine.reserve_generations(Gen(self.last_gen));
+        self.replay = Replay::default();
+        self.unanswered.clear();
+        self.suspended.clear();
+        self.open.clear();
+        self.ending.clear();
+        let mut found = Vec::new();
+        for (generation, process) in std::mem::take(&mut self.processes) {
+            if process.is_supervisor {
+                self.live.remove(&process.path);
+                continue;
+            }
+            let ended = self.random.chance(20);
+            let fate = match process.run {
+                _ if ended => Fate::Ended(Exit::Code(1)),
+                Run::Ready => Fate::Ready,
+                Run::Asked | Run::Started => Fate::Started,
+            };
+            found.push(Found { path: process.path.clone(), generation, key: None, fate });
+            if ended {
+                self.live.remove(&process.path);
+            } else {
+                let run = if process.run == Run::Ready { Run::Ready } else { Run::Started };
+                self.processes.insert(
+                    generation,
+                    Process { run, stopping: false, killed: false, hangs: false, ..process },
+                );
+            }
+        }
+        let mut fx = Vec::new();
+        let unwanted = self.engine.adopt(self.now, self.tree.clone(), &saved, found, &mut fx);
+        for lost in unwanted.expect("no such tree lives in a new engine") {
+            self.forget(lost.generation);
+        }
+        self.check(fx);
+    }
+
+    /// Stops everything at whatever moment it is, and waits until nothing runs.
+    fn stop(&mut self) {
+        for path in self.suspended.clone() {
+            self.ask(&path, Verb::Resume);
+        }
+        self.ask("t", Verb::StopTree);
+        for _ in 0..3000 {
+            if self.processes.is_empty() {
+                break;
+            }
+            let before = self.processes.len();
+            for _ in 0..20 {
+                self.progress();
+            }
+            if self.processes.len() == before {
+                self.now = self.now + Duration::from_millis(700);
+                self.tell(Event::Tick);
+                let hanging: Vec<Gen> =
+                    self.processes.iter().filter(|(_, p)| p.hangs).map(|(g, _)| *g).collect();
+                if self.random.chance(20) && !hanging.is_empty() {
+                    let generation = self.random.pick(&hanging);
+                    let event = self.end(generation, Exit::Code(0));
+                    self.tell(event);
+                }
+            }
+        }
+        assert!(self.processes.is_empty(), "the stop does not end: {:?}", self.processes);
+        assert!(self.unanswered.is_empty(), "not answered: {:?}", self.unanswered);
+        assert!(self.open.is_empty(), "never closed: {:?}", self.open);
+        for row in self.engine.rows() {
+            let path = self.engine.path(row.path);
+            use woodward_engine::view::State;
+            assert!(
+                matches!(row.state, State::Stopped | State::Parked | State::Done),
+                "{path} is {:?}",
+                row.state
+            );
+        }
+    }
+
+    fn ask(&mut self, path: &str, verb: Verb) {
+        self.requests += 1;
+        let id = ReqId(self.requests);
+        self.unanswered.insert(id);
+        self.tell(Event::Request { id, path: path.into(), verb });
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.replay.events.push((self.now, event.clone()));
+        let mut fx = std::mem::take(&mut self.fx);
+        self.engine.handle(self.now, event, &mut fx);
+        self.check(fx);
+        if let Some(at) = self.engine.next_deadline() {
+            assert!(at > Time(0));
+        }
+    }
+
+    fn check(&mut self, mut fx: Vec<Effect>) {
+        for effect in fx.drain(..) {
+            self.check_one(effect);
+        }
+        self.fx = fx;
+        self.position =
+            self.engine.rows().iter().enumerate().map(|(i, row)| (self.engine.path(row.path), i)).collect();
+    }
+
+    fn check_one(&mut self, effect: Effect) {
+        match effect {
+            Effect::Start { generation, path, .. } => self.begin(generation, path, false),
+            Effect::Open { generation, path } => self.begin(generation, path, true),
+            Effect::Close { generation, path } => {
+                let path = self.engine.path(path);
+                assert_eq!(self.open.remove(&path), Some(generation), "{path} was not open");
+                self.forget(generation);
+                let below = format!("{path}/");
+                let left: Vec<&String> = self.live.keys().filter(|p| p.starts_with(&below)).collect();
+                assert!(left.is_empty(), "{path} closes over {left:?}");
+            }
+            Effect::Ask { generation, .. } => self.stopped(generation, false),
+            Effect::Kill { generation } => self.stopped(generation, true),
+            Effect::Reply { id, reply } => {
+                assert!(self.unanswered.remove(&id), "{id:?} is answered again, with {reply:?}");
+                if let Reply::Children(list) = reply {
+                    assert!(list.len() < 10_000);
+                }
+            }
+            Effect::TreeEnded { path, .. } => {
+                assert_eq!(self.engine.path(path), "t");
+                assert!(self.processes.is_empty(), "the tree ends over {:?}", self.processes);
+            }
+            Effect::Fact(fact) => {
+                let path = self.engine.path(fact.path);
+                match fact.what {
+                    What::Stopping { .. } => drop(self.ending.insert(path)),
+                    What::Restart { count, intensity, period, own_limit, .. } if count > 0 => {
+                        assert!(count <= intensity, "{path}: restart {count} of {intensity}");
+                        if !own_limit {
+                            let above = path.rsplit_once('/').map_or("", |(above, _)| above).to_owned();
+                            let second = self.now.seconds();
+                            let window = self.windows.entry(above).or_default();
+                            window.retain(|s| s + u64::from(period) >= second);
+                            window.push(second);
+                            assert!(
+                                window.len() <= intensity as usize,
+                                "{path}: {window:?} within {period} s"
+                            );
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, generation: Gen, path: woodward_engine::PathId, is_supervisor: bool) {
+        let path = self.engine.path(path);
+        assert!(generation.0 > self.last_gen, "generation {generation:?} after {}", self.last_gen);
+        self.last_gen = generation.0;
+        assert!(!self.live.contains_key(&path), "{path} is started twice");
+        if let Some((above, _)) = path.rsplit_once('/') {
+            assert!(self.open.contains_key(above), "{path} is started and {above} is not open");
+            assert!(!self.ending.contains(above), "{path} is started and {above} is stopping");
+            if let Some((Order::Listed, strategy)) = self.orders.get(above) {
+                let starting: Vec<&Process> = self
+                    .processes
+                    .values()
+                    .filter(|p| {
+                        p.run == Run::Asked
+                            && !p.stopping
+                            && p.path.rsplit_once('/').is_some_and(|(a, _)| a == above)
+                    })
+                    .collect();
+                assert!(starting.is_empty(), "{path} ({strategy:?}) is started beside {starting:?}");
+            }
+        }
+        self.live.insert(path.clone(), generation);
+        let process =
+            Process { path, run: Run::Asked, is_supervisor, stopping: false, killed: false, hangs: false };
+        self.processes.insert(generation, process);
+    }
+
+    fn stopped(&mut self, generation: Gen, killed: bool) {
+        let Some(process) = self.processes.get_mut(&generation) else {
+            panic!("{generation:?} does not run and is stopped");
+        };
+        let again = process.stopping;
+        process.stopping = true;
+        process.killed |= killed;
+        let path = process.path.clone();
+        let Some((above, _)) = path.rsplit_once('/') else { return };
+        let swept = killed;
+        let listed =
+            matches!(self.orders.get(above), Some((Order::Listed, s)) if *s != Strategy::SimpleOneForOne);
+        if again || swept || !listed || !self.ending.contains(above) {
+            return;
+        }
+        let (Some(&mine), below) = (self.position.get(&path), format!("{above}/")) else { return };
+        for other in self
+            .live
+            .keys()
+            .filter(|p| **p != path && p.starts_with(&below) && !p.starts_with(&format!("{path}/")))
+        {
+            // What was found and not yet taken over has no turn.
+            if !other.rsplit_once('/').is_some_and(|(above, _)| self.open.contains_key(above)) {
+                continue;
+            }
+            let position = self.position.get(other).copied().unwrap_or(usize::MAX);
+            assert!(position < mine, "{path} is asked to stop before {other}");
+        }
+    }
+}
