@@ -1,7 +1,8 @@
 //! Order by dependencies: no operation object, an always open mailbox; per child a state and a mark, and two
 //! predicates that are looked at after every change, for the child and its neighbours.
 //!
-//! * A marked child shall stop. It may stop when no direct dependent is still running *and marked*.
+//! * A marked child shall stop. It may stop when no dependent is still running *and marked*; dependents that are down
+//!   do not hide those behind them.
 //! * A waiting child may start when everything it is `after` is ready or done and not marked, **and** no transitive
 //!   dependent (under `one_for_all`: nobody) is marked and still running: nothing starts over a running dependent.
 //!
@@ -65,19 +66,12 @@ impl Engine {
     }
 
     fn consider_neighbours(&mut self, n: NodeIx, c: ChildIx) {
-        if let Some(edges) = self.kids[c].edges.take() {
-            for &x in edges.after.iter().filter(|_| self.nodes[n].marked > 0).collect::<Vec<_>>() {
-                if self.kids[x].mark && matches!(self.kids[x].st, St::Up { .. } | St::Starting) {
-                    self.nodes[n].barred.push(x);
-                }
-            }
-            for &x in &edges.dependents {
-                if self.kids[x].st == St::Waiting {
-                    self.nodes[n].barred.push(x);
-                }
-            }
-            self.kids[c].edges = Some(edges);
+        let mut look = self.edges(c, |e| &e.dependents).to_vec();
+        look.retain(|&x| self.kids[x].st == St::Waiting);
+        if self.nodes[n].marked > 0 {
+            look.extend(self.nearest(c, |e| &e.after));
         }
+        self.nodes[n].barred.extend(look);
         if !self.kids[c].st.is_live() || self.kids[c].st == (St::Up { ready: true }) {
             for x in std::mem::take(&mut self.nodes[n].barred) {
                 if self.kids[x].node == n {
@@ -88,7 +82,22 @@ impl Engine {
     }
 
     fn may_stop(&self, c: ChildIx) -> bool {
-        self.edges(c, |e| &e.dependents).iter().all(|&d| !(self.kids[d].mark && self.kids[d].st.is_live()))
+        self.nearest(c, |e| &e.dependents).iter().all(|&d| !self.kids[d].mark)
+    }
+
+    /// The live ones next to `c` in that direction; those that are down do not hide the ones behind them.
+    fn nearest(&self, c: ChildIx, which: impl Fn(&Edges) -> &Vec<ChildIx>) -> Vec<ChildIx> {
+        let mut found = Vec::new();
+        let mut seen = HashSet::new();
+        let mut open = vec![c];
+        while let Some(x) = open.pop() {
+            for &y in self.edges(x, &which) {
+                if seen.insert(y) {
+                    if self.kids[y].st.is_live() { found.push(y) } else { open.push(y) }
+                }
+            }
+        }
+        found
     }
 
     fn has_what_it_needs(&self, n: NodeIx, c: ChildIx) -> bool {

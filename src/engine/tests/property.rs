@@ -5,6 +5,9 @@
 //! the limit; every stop ends, and nothing runs then. The seed of a failing world is printed with the path of a file
 //! that `woodward replay` steps through. `WOODWARD_WORLDS` sets how many worlds, `WOODWARD_SEED` the first.
 
+#[path = "common/random.rs"]
+mod random;
+
 #[path = "common/world.rs"]
 mod world;
 

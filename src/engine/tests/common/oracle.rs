@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 use woodward_engine::effect::{ChildInfo, ChildState, ErrorKind};
 use woodward_engine::spec::{
-    AutoShutdown, Child, Children, Kind, Restart, Shutdown, Strategy, Supervisor, Tree, Worker,
+    AutoShutdown, Child, Children, Kind, Order, Restart, Shutdown, Strategy, Supervisor, Tree, Worker,
 };
 use woodward_engine::{
     Effect, Engine, Event, Exit, FailedStart, Gen, Key, PathId, Reason, Reply, ReqId, Time, Verb, What,
@@ -128,6 +128,7 @@ impl World {
                 Some("all_significant") => AutoShutdown::AllSignificant,
                 _ => AutoShutdown::Never,
             },
+            order: if s["order"] == "dependencies" { Order::Dependencies } else { Order::Listed },
             children,
             ..Supervisor::default()
         }

@@ -3,6 +3,7 @@
 //! The world keeps its own books and checks the invariants of the engine against them. What the engine was told is
 //! recorded; a broken invariant becomes a replay file.
 
+use crate::random::Random;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 use woodward_engine::event::{FailedStart, Key};
@@ -11,33 +12,6 @@ use woodward_engine::trace::Replay;
 use woodward_engine::{
     Effect, Engine, Event, Exit, Fate, Found, Gen, Reason, Reply, ReqId, Saved, Time, Verb, What,
 };
-
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let x = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
-    }
-
-    pub fn chance(&mut self, percent: u64) -> bool {
-        self.next() % 100 < percent
-    }
-
-    pub fn pick<T: Clone>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())].clone()
-    }
-}
 
 /// What kind of worlds.
 #[derive(Clone, Copy, Debug)]
