@@ -7,6 +7,7 @@ mod cli;
 mod luck;
 mod readiness;
 mod services;
+mod simulate;
 mod stopping;
 mod survival;
 mod tidy;

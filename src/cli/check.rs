@@ -6,16 +6,16 @@ use std::process::ExitCode;
 use super::report::{self, Code, Failure};
 use crate::tree::{self, Diagnostic, Options, Severity};
 
-/// Reads tree files and reports every error in them.
+/// Read tree files and report every error in them
 #[derive(clap::Args)]
 pub struct Args {
-    /// Tree files.
+    /// Tree files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Warnings count as errors: exit 78.
+    /// Warnings count as errors: exit 78
     #[arg(long)]
     strict: bool,
-    /// Gives a variable of the tree a value.
+    /// Give a variable of the tree a value
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable)]
     vars: Vec<(String, String)>,
 }

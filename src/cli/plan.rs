@@ -12,19 +12,19 @@ use super::style::{Style, WIDTH, blanks, width, wrap};
 use crate::control::resolve;
 use crate::tree::{Options, Reading, Said};
 
-/// Prints the resulting tree and what each crash drags along
+/// Print the resulting tree and what each crash drags along
 #[derive(clap::Args)]
 pub struct Args {
-    /// Tree file.
+    /// Tree file
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Every key of this child, and the line it comes from.
+    /// Every key of this child, and the line it comes from
     #[arg(value_name = "PATH")]
     path: Option<String>,
-    /// Every variable with its value and origin.
+    /// Every variable with its value and origin
     #[arg(long, conflicts_with = "path")]
     vars: bool,
-    /// Gives a variable of the tree a value; `host` too.
+    /// Give a variable of the tree a value; `host` too
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable)]
     set: Vec<(String, String)>,
 }

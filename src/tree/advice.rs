@@ -106,8 +106,8 @@ pub fn worker(report: &mut Report, own: &Table, settings: &Settings, plan: &Work
         && plan.stop.kill == KillMode::Mixed
         && plan.command.get(1).is_some_and(|flag| flag.starts_with('-') && flag.ends_with('c'))
     {
-        let script = plan.command.get(2).map_or("", |script| script.trim_start());
-        if !script.starts_with("exec ") {
+        let script = plan.command.get(2).map_or("", String::as_str);
+        if !script.split([';', '&', '|', '\n']).any(|command| command.trim_start().starts_with("exec ")) {
             let message = format!("the shell of {} does not pass signals on to what it runs", plan.path);
             report
                 .warning(span, message)
