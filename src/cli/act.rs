@@ -1,5 +1,6 @@
 //! What the verbs that change something have in common: ask, tell as it happens, end with the outcome.
 
+use std::collections::HashMap;
 use std::process::ExitCode;
 
 use hyper::Method;
@@ -86,26 +87,17 @@ struct Teller {
     style: Style,
     /// Child whose line is not ended yet.
     open: Option<String>,
-    /// When each began what it does, milliseconds since 1970.
-    began: Vec<(String, u64)>,
+    /// What each is doing, and since when (milliseconds since 1970).
+    doing: HashMap<String, (&'static str, u64)>,
     /// Main processes seen.
-    pids: Vec<(String, u64)>,
+    pids: HashMap<String, u64>,
     outcome: Option<Option<Problem>>,
 }
 
 impl Teller {
     fn new(verb: &'static str, path: &str, wait: bool, style: Style) -> Teller {
-        let (open, outcome) = (None, None);
-        Teller {
-            verb,
-            path: path.to_owned(),
-            wait,
-            style,
-            open,
-            began: Vec::new(),
-            pids: Vec::new(),
-            outcome,
-        }
+        let (doing, pids) = (HashMap::new(), HashMap::new());
+        Teller { verb, path: path.to_owned(), wait, style, open: None, doing, pids, outcome: None }
     }
 
     /// What a step adds to the output.
@@ -158,13 +150,12 @@ impl Teller {
             "asked" | "stopping" => return self.begin(fact, "stopping"),
             "started" => {
                 if let Some(pid) = fact.number("pid") {
-                    self.pids.push((fact.path.clone(), pid));
+                    self.pids.insert(fact.path.clone(), pid);
                 }
                 return String::new();
             }
             "ready" => {
-                let pid = self.pids.iter().rev().find(|(path, _)| *path == fact.path);
-                let pid = pid.map(|(_, pid)| format!(", pid {pid}")).unwrap_or_default();
+                let pid = self.pids.get(&fact.path).map(|pid| format!(", pid {pid}")).unwrap_or_default();
                 format!("up{}{pid}", self.after(fact))
             }
             "done" => format!("done{}", self.after(fact)),
@@ -189,10 +180,12 @@ impl Teller {
         self.style.text(&format!("{}{}  {told}\n", self.close(), self.name(&fact.path)))
     }
 
-    /// Begins a line.
-    fn begin(&mut self, fact: &FactLine, doing: &str) -> String {
-        self.began.retain(|(path, _)| *path != fact.path);
-        self.began.push((fact.path.clone(), fact.at));
+    /// Begins a line, unless it is known that it does that.
+    fn begin(&mut self, fact: &FactLine, doing: &'static str) -> String {
+        if self.doing.get(&fact.path).is_some_and(|(known, _)| *known == doing) {
+            return String::new();
+        }
+        self.doing.insert(fact.path.clone(), (doing, fact.at));
         let out = format!("{}{}  {doing} {}", self.close(), self.name(&fact.path), self.style.dots());
         self.open = Some(fact.path.clone());
         out
@@ -203,10 +196,11 @@ impl Teller {
         if self.open.take().is_some() { "\n".to_owned() } else { String::new() }
     }
 
-    fn after(&self, fact: &FactLine) -> String {
-        match self.began.iter().find(|(path, _)| *path == fact.path) {
+    /// How long what is now over has lasted.
+    fn after(&mut self, fact: &FactLine) -> String {
+        match self.doing.remove(&fact.path) {
             Some((_, began)) => {
-                let time = std::time::Duration::from_millis(fact.at.saturating_sub(*began));
+                let time = std::time::Duration::from_millis(fact.at.saturating_sub(began));
                 format!(" after {}", about(time))
             }
             None => String::new(),

@@ -87,7 +87,7 @@ fn events(args: &Args) -> Result<(), Failure> {
 
 fn print(args: &Args, facts: &[FactLine], printer: &mut Printer) -> Result<(), Failure> {
     let mut out = String::new();
-    for fact in facts {
+    for fact in facts.iter().filter(|fact| args.json || is_news(fact)) {
         match args.json {
             true => out.push_str(&(serde_json::to_string(fact).map_err(|error| misread(&error))? + "\n")),
             false => out.push_str(&printer.fact(fact)),
@@ -95,6 +95,11 @@ fn print(args: &Args, facts: &[FactLine], printer: &mut Printer) -> Result<(), F
     }
     report::print(&out);
     Ok(())
+}
+
+/// OTP's reports repeat what other facts say: for programs that compare, not for people.
+fn is_news(fact: &FactLine) -> bool {
+    !fact.kind.starts_with("report_")
 }
 
 /// From the histories, if there are any; that no daemon was reached is a failure all the same.
@@ -170,7 +175,7 @@ impl Printer {
     /// A line of a followed stream.
     fn json(&mut self, text: &str) -> Result<String, Problem> {
         if let Ok(fact) = serde_json::from_str::<FactLine>(text) {
-            return Ok(self.fact(&fact));
+            return Ok(if is_news(&fact) { self.fact(&fact) } else { String::new() });
         }
         let dropped: Dropped = serde_json::from_str(text).map_err(|error| misread(&error))?;
         Ok(format!("({} facts were dropped here: this reader was too slow)\n", dropped.dropped))

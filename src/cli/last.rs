@@ -171,7 +171,10 @@ fn fold(row: &mut Row, fact: &FactLine) {
     row.since = words::rfc3339(fact.at);
     if !matches!(state, State::Up | State::Starting | State::Stopping) {
         row.pid = None;
-        row.reason = Some(fact.text.clone());
+        if !matches!(state, State::Parked | State::Backoff) {
+            let how = fact.text.strip_prefix("ended: ").unwrap_or(&fact.text);
+            row.reason = how.split(';').next().map(str::to_owned);
+        }
     }
     row.next = until(fact);
 }

@@ -158,9 +158,13 @@ fn with(doing: &str, what: &str) -> String {
     if what.is_empty() || what == doing { doing.to_owned() } else { format!("{doing}: {what}") }
 }
 
-/// A span to come: tenths of a second while it is short.
+/// A span to come: tenths of a second while it is short, begun minutes in full when it is long.
 fn coarse(ms: u64) -> String {
-    if ms < 10_000 { words::about(std::time::Duration::from_millis(ms)) } else { lasted(ms) }
+    match ms {
+        0..10_000 => words::about(std::time::Duration::from_millis(ms)),
+        10_000..60_000 => lasted(ms),
+        _ => lasted(ms.div_ceil(60_000) * 60_000),
+    }
 }
 
 /// The mark of a row and its colour.

@@ -1,7 +1,9 @@
 //! Verbs that change something: the request goes to the engine, its facts go to the asker as they happen, the outcome
 //! comes last. An asker that goes away stops the telling, not the work.
 
-use axum::extract::{ConnectInfo, Path, State};
+use std::time::Duration;
+
+use axum::extract::{self, ConnectInfo, Path};
 use axum::response::Response;
 use hyper::body::Bytes;
 use tokio::sync::broadcast;
@@ -17,7 +19,11 @@ use super::params::Params;
 use super::server::{Desk, Peer, one};
 use crate::record::fact::FactLine;
 use crate::record::words::is_within;
+use crate::runtime::view::State;
 use crate::runtime::{InstanceError, Who};
+
+/// Between two looks at those that go along.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// What a person may want changed.
 #[derive(Debug)]
@@ -59,7 +65,7 @@ impl Wish {
 
 /// `POST /v1/VERB?path=&text=&wait=&only=&for=&arg.NAME=`.
 pub(super) async fn ask<H: House>(
-    State(desk): State<Desk<H>>,
+    extract::State(desk): extract::State<Desk<H>>,
     Path(verb): Path<String>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     mut params: Params,
@@ -131,8 +137,15 @@ impl<H: House> Asker<H> {
                 }
             }
         };
-        while let Ok(fact) = facts.try_recv() {
-            self.tell(&fact, &concerned, &mut told).await;
+        loop {
+            while let Ok(fact) = facts.try_recv() {
+                self.tell(&fact, &concerned, &mut told).await;
+            }
+            if self.sender.is_closed() || !self.is_on_its_way(&concerned) {
+                break;
+            }
+            // Those that go along are still coming up; the engine's answer was about the one that was asked for.
+            tokio::time::sleep(AGAIN).await;
         }
         let about = told.instance.as_deref().unwrap_or(&self.path);
         let problem = match reply {
@@ -151,6 +164,14 @@ impl<H: House> Asker<H> {
             _ => &[],
         };
         self.say(&self.outcome(about, problem, failed)).await;
+    }
+
+    /// Whether any of these is just being stopped or started.
+    fn is_on_its_way(&self, concerned: &[String]) -> bool {
+        concerned.len() > 1
+            && self.house.view().rows().any(|row| {
+                matches!(row.state, State::Starting | State::Stopping) && concerned.contains(&row.path)
+            })
     }
 
     fn outcome(&self, path: &str, problem: Option<Problem>, failed: &[String]) -> Step {

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use woodward_engine::spec::{Child, Children, Kind, Order, Strategy, Supervisor};
+use woodward_engine::spec::{Child, Children, Kind, Order, Restart, Strategy, Supervisor};
 
 use crate::tree::Plan;
 
-/// Full paths of the siblings that a crash of `path` restarts too, in start order.
+/// Full paths of the siblings that a crash of `path` restarts too, in start order; temporary ones only end.
 pub(super) fn goes_along(plans: &[Arc<Plan>], path: &str) -> Vec<String> {
     let Some(family) = Family::of(plans, path) else { return Vec::new() };
     match family.supervisor.strategy {
@@ -77,7 +77,7 @@ impl<'a> Family<'a> {
     fn paths(&self, wanted: impl Fn(usize, &Child) -> bool) -> Vec<String> {
         let children = self.children.iter().enumerate();
         children
-            .filter(|(at, child)| wanted(*at, child))
+            .filter(|(at, child)| child.restart != Restart::Temporary && wanted(*at, child))
             .map(|(_, child)| format!("{}/{}", self.parent, child.id))
             .collect()
     }
@@ -87,7 +87,7 @@ impl<'a> Family<'a> {
 mod tests {
     use super::*;
     use crate::tree::outline;
-    use woodward_engine::spec::{Restart, Shutdown, Tree, Worker};
+    use woodward_engine::spec::{Shutdown, Tree, Worker};
 
     fn child(id: &str, after: &[&str]) -> Child {
         Child {
