@@ -164,6 +164,10 @@ impl Teller {
                 let why = fact.text.strip_prefix("start failed: ").unwrap_or(&fact.text);
                 format!("failed{}: {why}", self.after(fact))
             }
+            // A start that failed: `start_failed` says more.
+            "ended" if self.doing.get(&fact.path).is_some_and(|(doing, _)| *doing == "starting") => {
+                return String::new();
+            }
             "ended" if fact.flag("asked") => {
                 let how = fact.text.strip_prefix("ended: ").and_then(|how| how.split(';').next());
                 let how = how.map(|how| format!(": {how}")).unwrap_or_default();

@@ -23,7 +23,9 @@ const VALUE: usize = 14;
 
 /// The details. `subtree` is the page of a supervisor, empty for a worker.
 pub fn detail(shown: &Shown, subtree: &str, looks: Looks) -> String {
-    let Some(row) = shown.rows.first() else { return String::new() };
+    let Some(row) = shown.rows.first() else {
+        return format!("{}: not there now; a temporary child is forgotten when it ends\n", shown.path);
+    };
     let mut out = if subtree.is_empty() { head(row, looks) } else { format!("{subtree}\n") };
     let style = looks.style;
     let mut key = |name: &str, value: &str| {
@@ -164,6 +166,7 @@ mod tests {
             how: how.map(str::to_owned),
         };
         Shown {
+            path: "acs/manager".to_owned(),
             rows: vec![Row {
                 path: "acs/manager".to_owned(),
                 kind: Kind::Service,
@@ -190,7 +193,7 @@ mod tests {
                 ("shutdown".to_owned(), "10s".to_owned()),
             ],
             runs: vec![
-                run(3, 90_000_000, Some(3000), Some("ended: SIGKILL, not sent by woodward")),
+                run(3, 90_000_000, Some(3000), Some("SIGKILL, not sent by woodward")),
                 run(7, 2000, None, None),
             ],
             lines: vec![line(1, "reading /alma/ACS"), line(2, "\x1b[2Jcleared?")],
@@ -212,7 +215,7 @@ mod tests {
       restarts    1
 
     last runs:
-      2026-11-20 02:13:20        1d  ended: SIGKILL, not sent by woodward
+      2026-11-20 02:13:20        1d  SIGKILL, not sent by woodward
       2026-11-21 03:13:18        2s  runs
 
     last lines (woodward logs acs/manager):

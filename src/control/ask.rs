@@ -76,7 +76,7 @@ pub(super) async fn ask<H: House>(
     let who = Who { by: peer.name(), text: params.take("text") };
     let wait = !params.flag("no_wait")?;
     params.finish()?;
-    let path = one(&house.view(), &asked)?;
+    let path = one(&house, &asked)?;
     let (sender, response) = follow::lines();
     tokio::spawn(async move {
         let asker = Asker { house, path, sender };

@@ -42,7 +42,7 @@ pub(super) async fn events<H: House>(
     let n = params.parsed("n", "a number", |text| text.parse::<usize>().ok())?;
     let follow = params.flag("follow")?;
     params.finish()?;
-    let top = one_or_all(&desk.house.view(), asked)?;
+    let top = one_or_all(&desk.house, asked)?;
     let record = &desk.house;
     // First the receiver, then what there is: nothing falls between, and `seq` tells what came twice.
     let receiver = record.follow_facts();
@@ -67,10 +67,9 @@ pub(super) async fn logs<H: House>(
     let n = params.parsed("n", "a number", |text| text.parse::<usize>().ok())?.unwrap_or(10);
     let follow = params.flag("follow")?;
     params.finish()?;
-    let view = desk.house.view();
     let mut tops = Vec::new();
     for path in asked.split(',').filter(|path| !path.is_empty()) {
-        tops.push(one(&view, path)?);
+        tops.push(one(&desk.house, path)?);
     }
     if tops.is_empty() {
         tops.push(String::new());

@@ -69,7 +69,9 @@ pub struct Up {
 /// One child in detail, or the rows of a subtree.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shown {
-    /// The row asked for and everything below it.
+    /// Full path.
+    pub path: String,
+    /// The row asked for and everything below it; none: planned, but not there now.
     pub rows: Vec<Row>,
     /// Free text from the tree file.
     pub description: Option<String>,

@@ -31,20 +31,24 @@ pub fn nearest<'a>(asked: &str, paths: impl IntoIterator<Item = &'a str>) -> Opt
     (distance <= 1 + wanted.chars().count() / 4).then_some(path)
 }
 
-/// Levenshtein's distance.
+/// Letters to insert, leave out, change, or swap with their neighbour.
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let change = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(row[j + 1] + 1);
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            rows[i][j] = match (i, j) {
+                (0, n) | (n, 0) => n,
+                _ => {
+                    let change = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+                    let one = change.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
+                    let swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+                    if swapped { one.min(rows[i - 2][j - 2] + 1) } else { one }
+                }
+            };
         }
     }
-    row[b.len()]
+    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -79,6 +83,7 @@ mod tests {
     #[test]
     fn a_near_word_is_hinted() {
         assert_eq!(nearest("chanel", PATHS.iter().copied()), Some("acs/logging/channel"));
+        assert_eq!(nearest("acs/wbe", ["acs/web"].into_iter()), Some("acs/web"));
         assert_eq!(nearest("completely", PATHS.iter().copied()), None);
     }
 }

@@ -22,7 +22,7 @@ use super::message::{Daemon, Found, Problem, Up};
 use super::params::Params;
 use super::{ask, follow, resolve, show};
 use crate::record::words::is_within;
-use crate::runtime::view::{Row, State as RowState, View};
+use crate::runtime::view::{Row, State as RowState};
 
 /// Answers on `listener` until dropped; the socket file is removed then.
 pub async fn serve<H: House>(house: H, listener: UnixListener) -> std::io::Result<()> {
@@ -123,30 +123,47 @@ pub(super) fn json<T: Serialize + ?Sized>(status: StatusCode, body: &T) -> Respo
     }
 }
 
+/// All full paths that `asked` may mean: what is there, and what is planned though it is not there now (a temporary
+/// child that has ended).
+fn candidates<H: House>(house: &H, asked: &str) -> Found {
+    let (view, plans) = (house.view(), house.plans());
+    let rows = || view.rows().map(|row| row.path.as_str());
+    let planned = || plans.iter().flat_map(|plan| plan.workers.iter().map(|worker| worker.path.as_str()));
+    let mut found = resolve::candidates(asked, rows());
+    for path in resolve::candidates(asked, planned()) {
+        if !found.contains(&path) {
+            found.push(path);
+        }
+    }
+    if let Some(exact) = found.iter().find(|path| **path == asked.trim_matches('/')) {
+        found = vec![exact];
+    }
+    let nearest = if found.is_empty() { resolve::nearest(asked, rows().chain(planned())) } else { None };
+    Found { paths: found.into_iter().map(str::to_owned).collect(), nearest: nearest.map(str::to_owned) }
+}
+
 /// The one full path that `asked` means, or why there is none.
-pub(super) fn one(view: &View, asked: &str) -> Result<String, Problem> {
-    let found = resolve::candidates(asked, view.rows().map(|row| row.path.as_str()));
-    match found.as_slice() {
-        [one] => Ok((*one).to_owned()),
-        [] => {
-            let nearest = resolve::nearest(asked, view.rows().map(|row| row.path.as_str()));
+pub(super) fn one<H: House>(house: &H, asked: &str) -> Result<String, Problem> {
+    let Found { mut paths, nearest } = candidates(house, asked);
+    match paths.len() {
+        1 => Ok(paths.swap_remove(0)),
+        0 => {
             let problem = Problem::new(64, format!("cannot find {asked}: no such path"));
             Err(match nearest {
                 Some(path) => problem.hint(format!("did you mean {path}?")),
                 None => problem.hint("woodward status"),
             })
         }
-        several => Err(Problem {
-            paths: several.iter().map(|path| (*path).to_owned()).collect(),
-            ..Problem::new(64, format!("cannot tell which {asked} is meant: {}", several.join(", ")))
-                .hint("write more of the path")
-        }),
+        _ => {
+            let error = format!("cannot tell which {asked} is meant: {}", paths.join(", "));
+            Err(Problem { paths, ..Problem::new(64, error).hint("write more of the path") })
+        }
     }
 }
 
 /// Like [`one`], where no PATH means everything: `""`.
-pub(super) fn one_or_all(view: &View, asked: Option<String>) -> Result<String, Problem> {
-    asked.map_or(Ok(String::new()), |asked| one(view, &asked))
+pub(super) fn one_or_all<H: House>(house: &H, asked: Option<String>) -> Result<String, Problem> {
+    asked.map_or(Ok(String::new()), |asked| one(house, &asked))
 }
 
 async fn daemon<H: House>(State(desk): State<Desk<H>>, params: Params) -> Result<Response, Problem> {
@@ -175,7 +192,7 @@ async fn status<H: House>(
 ) -> Result<Response, Problem> {
     params.finish()?;
     let view = desk.house.view();
-    let top = one_or_all(&view, path.map(|Path(path)| path))?;
+    let top = one_or_all(&desk.house, path.map(|Path(path)| path))?;
     let rows: Vec<&Row> = view.rows().filter(|row| is_within(&row.path, &top)).collect();
     Ok(json(StatusCode::OK, &rows))
 }
@@ -183,26 +200,22 @@ async fn status<H: House>(
 async fn find<H: House>(State(desk): State<Desk<H>>, mut params: Params) -> Result<Response, Problem> {
     let asked = params.required("path")?;
     params.finish()?;
-    let view = desk.house.view();
-    let paths = || view.rows().map(|row| row.path.as_str());
-    let found = resolve::candidates(&asked, paths());
-    let nearest = if found.is_empty() { resolve::nearest(&asked, paths()) } else { None };
-    let answer =
-        Found { paths: found.into_iter().map(str::to_owned).collect(), nearest: nearest.map(str::to_owned) };
-    Ok(json(StatusCode::OK, &answer))
+    Ok(json(StatusCode::OK, &candidates(&desk.house, &asked)))
 }
 
 async fn up<H: House>(State(desk): State<Desk<H>>, mut params: Params) -> Result<Response, Problem> {
     let asked = params.take("path");
     params.finish()?;
     let view = desk.house.view();
-    let top = one_or_all(&view, asked)?;
-    let missing: Vec<String> = view
-        .rows()
-        .filter(|row| is_within(&row.path, &top))
-        .filter(|row| !matches!(row.state, RowState::Up | RowState::Done))
-        .map(|row| row.path.clone())
-        .collect();
+    let top = one_or_all(&desk.house, asked)?;
+    let mut rows = view.rows().filter(|row| is_within(&row.path, &top)).peekable();
+    let missing: Vec<String> = match rows.peek() {
+        None => vec![top.clone()],
+        Some(_) => rows
+            .filter(|row| !matches!(row.state, RowState::Up | RowState::Done))
+            .map(|row| row.path.clone())
+            .collect(),
+    };
     Ok(json(StatusCode::OK, &Up { up: missing.is_empty(), missing }))
 }
 
@@ -210,8 +223,7 @@ async fn why<H: House>(State(desk): State<Desk<H>>, mut params: Params) -> Resul
     let asked = params.required("path")?;
     let zone = params.parsed("zone", "seconds east of Greenwich", |text| text.parse::<i32>().ok())?;
     params.finish()?;
-    let view = desk.house.view();
-    let path = one(&view, &asked)?;
+    let path = one(&desk.house, &asked)?;
     Ok(json(StatusCode::OK, &desk.house.why(&path, zone.unwrap_or(0))))
 }
 

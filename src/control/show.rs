@@ -30,18 +30,19 @@ pub(super) async fn show<H: House>(
 ) -> Result<Response, Problem> {
     params.finish()?;
     let view = desk.house.view();
-    let path = one(&view, &asked)?;
+    let path = one(&desk.house, &asked)?;
     let plans = desk.house.plans();
     let planned = Planned::of(&plans, &path);
     let record = &desk.house;
     let worker = planned.as_ref().and_then(|planned| planned.worker);
     let shown = Shown {
+        path: path.clone(),
         rows: view.rows().filter(|row| is_within(&row.path, &path)).cloned().collect(),
         description: planned.as_ref().and_then(|planned| planned.description.map(str::to_owned)),
         command: worker.map(|worker| worker.command.clone()).unwrap_or_default(),
         settings: planned.as_ref().map(Planned::settings).unwrap_or_default(),
         runs: runs(&record.facts(&path), &path),
-        lines: record.lines(&[path], LINES).iter().map(|line| (**line).clone()).collect(),
+        lines: record.lines(std::slice::from_ref(&path), LINES).iter().map(|line| (**line).clone()).collect(),
     };
     Ok(json(StatusCode::OK, &shown))
 }
@@ -149,6 +150,11 @@ fn word(restart: &spec::Restart) -> String {
     .to_owned()
 }
 
+/// The end alone, of the text of a fact that tells it.
+fn how(text: &str) -> &str {
+    text.strip_prefix("ended: ").or_else(|| text.strip_prefix("start failed: ")).unwrap_or(text)
+}
+
 /// The last runs of `path` itself, from its facts.
 fn runs(facts: &[Arc<FactLine>], path: &str) -> Vec<Run> {
     let mut runs: VecDeque<Run> = VecDeque::with_capacity(RUNS + 1);
@@ -163,7 +169,7 @@ fn runs(facts: &[Arc<FactLine>], path: &str) -> Vec<Run> {
             "ended" | "start_failed" | "done" | "declined" => {
                 if let Some(run) = runs.iter_mut().rev().find(|run| run.generation == fact.generation) {
                     run.ended = Some(fact.at);
-                    run.how = Some(fact.text.clone());
+                    run.how = Some(how(&fact.text).to_owned());
                 }
             }
             _ => {}
@@ -186,7 +192,7 @@ mod tests {
         facts.push(fact(7, "starting", ""));
         let runs = runs(&facts, "t/a");
         assert_eq!(runs.iter().map(|run| run.generation).collect::<Vec<_>>(), [3, 4, 5, 6, 7]);
-        assert_eq!(runs[0].how.as_deref(), Some("ended: exit 1"));
+        assert_eq!(runs[0].how.as_deref(), Some("exit 1"));
         assert_eq!(runs[4].ended, None);
     }
 }

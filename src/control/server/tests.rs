@@ -20,6 +20,7 @@ use crate::control::places::Host;
 use crate::record::Line;
 use crate::record::fact::FactLine;
 use crate::record::why::Why;
+use crate::runtime::view::View;
 use crate::runtime::view::{Kind, Row};
 use crate::runtime::{Closed, InstanceError, Who};
 use crate::tree::Plan;
