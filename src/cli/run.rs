@@ -64,6 +64,8 @@ fn prepare(mut args: Args) -> Result<woodward_keeper::Config, Failure> {
         let first = plans.first().map(|plan| plan.tree.id.to_string());
         first.ok_or_else(|| Failure::usage("cannot run: no tree file given"))?
     };
+    // A socket that was named is looked at before anything is made: a refused run leaves nothing behind.
+    args.socket.as_deref().map_or(Ok(()), alone_on)?;
     let places = Host::here().places(&id, args.socket.as_deref(), args.state.as_deref());
     let places = places.map_err(|e| Failure::new(Code::NotPermitted, format!("cannot run {id}: {e}")))?;
     alone_on(&places.socket)?;

@@ -230,9 +230,9 @@ impl Engine {
     pub(crate) fn child_ended(&mut self, c: ChildIx, exit: Exit, parks: Option<Option<Time>>) {
         let st = self.kids[c].st;
         let n = self.kids[c].node;
-        let (asked, killed) = match st {
-            St::Stopping { killed, why } => (why != Stop::TooLate, killed),
-            _ => (false, false),
+        let (asked, killed, late) = match st {
+            St::Stopping { killed, why } => (true, killed, why == Stop::TooLate),
+            _ => (false, false, false),
         };
         if !st.is_live() || matches!(st, St::Ended { .. }) {
             return;
@@ -242,6 +242,7 @@ impl Engine {
         self.disarm(c);
         let ends = self.kids[c].worker().map(|w| &w.ends);
         let reason = match (exit, ends) {
+            _ if late => Reason::NotReady,
             (Exit::Reason(reason), _) => reason,
             (exit, Some(ends)) => {
                 restart::reason_of(exit, ends, !matches!(st, St::Starting | St::Up { .. }), killed)
@@ -269,7 +270,7 @@ impl Engine {
                 if self.nodes[n].by_dependencies() || self.is_in_flight(c) || self.nodes[n].is_ending() {
                     self.start_failed(c, FailedStart::TooLate);
                 } else {
-                    self.set(c, St::Ended { reason: Reason::NotReady, early: false });
+                    self.set(c, St::Ended { reason, early: false });
                     self.post(n, Msg::End(c, generation));
                 }
             }

@@ -21,8 +21,8 @@ use woodward_engine::adopt::{self, Fate};
 use woodward_engine::effect::TreeEnd;
 use woodward_engine::spec;
 use woodward_engine::{
-    Effect, Engine, Event, Exit, Fact, FailedStart, Gen, Incident, Key, PathId, Reply, ReqId, Time, Verb,
-    What,
+    Effect, Engine, Event, Exit, Fact, FailedStart, Gen, Incident, Key, PathId, Reason, Reply, ReqId, Time,
+    Verb, What,
 };
 
 use super::block::Block;
@@ -550,7 +550,8 @@ impl Kernel {
         let mut account = None;
         if let Some(live) = live {
             error = match fact.what {
-                What::StartFailed { why: FailedStart::TooLate } => live.seat.not_ready(),
+                What::StartFailed { why: FailedStart::TooLate }
+                | What::Ended { reason: Reason::NotReady, .. } => live.seat.not_ready(),
                 What::StartFailed { .. } => live.error.clone(),
                 _ => None,
             };

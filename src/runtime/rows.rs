@@ -53,7 +53,12 @@ impl Sayings {
             _ => {}
         }
         let by = |what: &str| who.map_or(format!("{what} by hand"), |who| format!("{what} by {}", who.by));
+        let late = || match error {
+            Some(error) => format!("not ready in time: {error}"),
+            None => "not ready in time".to_owned(),
+        };
         let reason = match fact.what {
+            What::Ended { reason: Reason::NotReady, .. } => late(),
             What::Ended { exit: Exit::Signal(number), asked: false, .. } => {
                 format!("killed by {}", signal(number))
             }
@@ -61,10 +66,7 @@ impl Sayings {
             What::StartFailed { why: FailedStart::Ended(end) } => {
                 format!("{} before it was ready", exit(end))
             }
-            What::StartFailed { why: FailedStart::TooLate } => match error {
-                Some(error) => format!("not ready in time: {error}"),
-                None => "not ready in time".to_owned(),
-            },
+            What::StartFailed { why: FailedStart::TooLate } => late(),
             What::StartFailed { why: FailedStart::Error } => {
                 error.unwrap_or("could not be started").to_owned()
             }
