@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use woodward_engine::view::{self, Hold};
-use woodward_engine::{Engine, Exit, Fact, FailedStart, Time, What, spec};
+use woodward_engine::{Engine, Exit, Fact, FailedStart, Reason, Time, What, spec};
 
 use super::Who;
 use super::table::{Account, Table};
