@@ -16,8 +16,9 @@ use woodward_engine::effect::TreeEnd;
 use super::report::{Code, Failure};
 use super::run::{Trees, plans};
 use crate::control::{BindError, bind, serve};
-use crate::os::notify::NotifyServer;
-use crate::os::{self, Os};
+use crate::os::notify::{NotifyServer, Stranger};
+use crate::os::{self, Os, clock};
+use crate::record::fact::FactLine;
 use crate::record::{Places, Record};
 use crate::runtime::view::State;
 use crate::runtime::{self, Ends, Handle, Surroundings, Who};
@@ -95,7 +96,7 @@ async fn live(args: Args, os: &Os) -> Result<u8, Failure> {
         Failure::new(code, e.to_string())
     })?;
     let listener = UnixListener::from_std(listener).map_err(|e| cannot("listen", e))?;
-    let notify = NotifyServer::open(os, &args.run.join("notify"), |_| {});
+    let notify = NotifyServer::open(os, &args.run.join("notify"), report_strangers(record.clone()));
     let notify = notify.map_err(|e| cannot("listen for sd_notify", e))?;
 
     let surroundings = Surroundings { os: os.clone(), notify: Some(notify), record, run: Some(args.run) };
@@ -113,6 +114,20 @@ async fn live(args: Args, os: &Os) -> Result<u8, Failure> {
     let _ = server.await;
     handle.record().close().await;
     Ok(code(&ends))
+}
+
+/// A record of messages that were not obeyed: of the first, the second, the fourth and so on, so that a flood of them
+/// floods nothing else.
+fn report_strangers(record: Record) -> impl FnMut(Stranger) + Send {
+    let mut count = 0u64;
+    move |Stranger { pid, uid }| {
+        count += 1;
+        if count.is_power_of_two() {
+            let text =
+                format!("a message of a stranger was not obeyed: pid {pid}, user {uid} ({count} so far)");
+            record.fact(FactLine::note(clock::wall(), 0, "", 0, "stranger", text));
+        }
+    }
 }
 
 /// The exit code: of the first essential child, else 1 if a tree gave up.
