@@ -13,7 +13,7 @@ use crate::Engine;
 use crate::child::{ChildIx, Edges, St, Want};
 use crate::listed::Step;
 use crate::node::{NodeIx, Phase};
-use crate::spec::{InitialStart, Strategy};
+use crate::spec::Strategy;
 use std::collections::HashSet;
 
 impl Engine {
@@ -85,7 +85,8 @@ impl Engine {
         self.nearest(c, |e| &e.dependents).iter().all(|&d| !self.kids[d].mark)
     }
 
-    /// The live ones next to `c` in that direction; those that are down do not hide the ones behind them.
+    /// The live ones next to `c` in that direction, the last in the list first; those that are down do not hide the ones
+    /// behind them.
     fn nearest(&self, c: ChildIx, which: impl Fn(&Edges) -> &Vec<ChildIx>) -> Vec<ChildIx> {
         let mut found = Vec::new();
         let mut seen = HashSet::new();
@@ -97,6 +98,7 @@ impl Engine {
                 }
             }
         }
+        found.sort_by_key(|&x| std::cmp::Reverse(self.kids[x].seq));
         found
     }
 
@@ -158,21 +160,22 @@ impl Engine {
         group: &[ChildIx],
         now: bool,
     ) {
-        for &x in group {
-            if x != c && (self.is_held(x) || self.kids[x].st == St::Parked) {
-                continue;
-            }
+        let takes_part = |x: ChildIx| x == c || !(self.is_held(x) || self.kids[x].st == St::Parked);
+        let group: Vec<ChildIx> = group.iter().copied().filter(|&x| takes_part(x)).collect();
+        let (live, down): (Vec<ChildIx>, Vec<ChildIx>) =
+            group.into_iter().partition(|&x| self.kids[x].st.is_live());
+        for x in live.into_iter().rev() {
             self.kids[x].want = Want::Up;
-            if self.kids[x].st.is_live() {
-                if x != c {
-                    self.drag_along(x, c);
-                }
-                self.mark(x);
-            } else if now || x != c {
-                self.disarm(x);
-                self.kids[x].incident = self.cause;
-                self.set(x, St::Waiting);
+            if x != c {
+                self.drag_along(x, c);
             }
+            self.mark(x);
+        }
+        for x in down.into_iter().filter(|&x| now || x != c) {
+            self.kids[x].want = Want::Up;
+            self.kids[x].incident = self.cause;
+            self.disarm(x);
+            self.set(x, St::Waiting);
         }
         self.wake(n);
     }
@@ -208,7 +211,7 @@ impl Engine {
     /// The supervisor ends: everything that runs is marked.
     pub(crate) fn mark_all(&mut self, n: NodeIx) {
         self.nodes[n].barred.clear();
-        for c in self.list_children(n) {
+        for c in self.list_children(n).into_iter().rev() {
             if self.kids[c].st.is_live() {
                 self.kids[c].incident = self.cause;
                 self.mark(c);
@@ -216,8 +219,8 @@ impl Engine {
         }
     }
 
-    /// By a person, with everything that is `after` it.
-    pub(crate) fn stop_dependents(&mut self, n: NodeIx, c: ChildIx) {
+    /// By a person, with everything that is `after` it, in reverse order.
+    pub(crate) fn stop_with_dependents(&mut self, n: NodeIx, c: ChildIx) {
         for x in self.dependents(c) {
             let path = self.kids[x].path;
             self.places.stick(path, |s| s.stopped = true);
@@ -231,11 +234,6 @@ impl Engine {
             self.mark(c);
         }
         self.wake(n);
-    }
-
-    /// A failed start in the initial start: does the supervisor come up all the same?
-    pub(crate) fn survives_failed_boot(&self, n: NodeIx) -> bool {
-        self.nodes[n].phase != Phase::Boot || self.nodes[n].sup.initial_start == InitialStart::Retry
     }
 
     pub(crate) fn link_all_edges(&mut self, n: NodeIx) {

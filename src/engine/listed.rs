@@ -11,8 +11,8 @@
 use crate::child::{ChildIx, St, Want};
 use crate::effect::ErrorKind;
 use crate::fact::{Incident, What};
-use crate::node::{Msg, NodeIx, Phase, WaitOf};
-use crate::spec::{InitialStart, Strategy};
+use crate::node::{Msg, NodeIx, WaitOf};
+use crate::spec::Strategy;
 use crate::{Engine, Reason, Reply};
 
 /// Children, taken from the end; a single one needs no allocation.
@@ -71,9 +71,7 @@ pub(crate) struct Op {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Then {
-    /// The initial start is over.
-    Boot,
-    /// Nothing more: a restart, a request.
+    /// Nothing more: the initial start, a restart, a request.
     #[default]
     Rest,
     /// The supervisor ends.
@@ -102,7 +100,7 @@ pub(crate) enum Step {
 impl Engine {
     pub(crate) fn boot(&mut self, n: NodeIx, children: Vec<ChildIx>) {
         let start = children.into_iter().rev().collect();
-        self.begin(n, Op { stop: Slots::default(), start, then: Then::Boot, incident: self.cause });
+        self.begin(n, Op { stop: Slots::default(), start, then: Then::Rest, incident: self.cause });
     }
 
     /// Carries the operation on as far as it goes.
@@ -137,13 +135,9 @@ impl Engine {
                     _ => self.pop_start(n),
                 }
             } else {
-                match op.then {
-                    Then::Die(reason) => {
-                        self.node_ended(n, reason);
-                        return Step::Closed;
-                    }
-                    Then::Boot => self.nodes[n].phase = Phase::Run,
-                    Then::Rest => {}
+                if let Then::Die(reason) = op.then {
+                    self.node_ended(n, reason);
+                    return Step::Closed;
                 }
                 self.nodes[n].op = None;
             }
@@ -275,13 +269,10 @@ impl Engine {
         self.node_of(c).op.as_ref().is_some_and(|op| op.stop.len() == 0 && op.start.last() == Some(c))
     }
 
-    /// A start failed: what the rest of the operation becomes. `false`: the supervisor does not come up.
-    pub(crate) fn survives_failed_start(&mut self, n: NodeIx, c: ChildIx) -> bool {
+    /// A start failed: what the rest of the operation becomes.
+    pub(crate) fn shorten(&mut self, n: NodeIx, c: ChildIx) {
         let node = &mut self.nodes[n];
-        let Some(op) = &mut node.op else { return true };
-        if op.then == Then::Boot && node.sup.initial_start == InitialStart::Fail {
-            return false;
-        }
+        let Some(op) = &mut node.op else { return };
         if matches!(node.sup.strategy, Strategy::OneForOne | Strategy::SimpleOneForOne) {
             op.forget(c);
         } else {
@@ -290,7 +281,6 @@ impl Engine {
                 op.start.iter().filter(|&x| x != c && node.waiters.iter().any(|w| w.child == x)).collect();
             op.start = kept;
         }
-        true
     }
 
     /// A person stops a child that the operation is starting or still has to start: as if it had declined.

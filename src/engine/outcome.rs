@@ -11,7 +11,7 @@ use crate::fact::What;
 use crate::node::{Msg, Node, Phase, WaitOf};
 use crate::plan::ItemKind;
 use crate::restart::{self, Verdict};
-use crate::spec::Worker;
+use crate::spec::{InitialStart, Worker};
 use crate::time::Time;
 use crate::timers::Alarm;
 use crate::{Engine, Reason, Reply};
@@ -208,15 +208,13 @@ impl Engine {
 
     fn start_failed_in_operation(&mut self, c: ChildIx) {
         let n = self.kids[c].node;
-        let survives = if self.nodes[n].by_dependencies() {
-            self.survives_failed_boot(n)
-        } else {
-            self.survives_failed_start(n, c)
-        };
-        if !survives {
+        if self.is_initial(c) && self.nodes[n].sup.initial_start == InitialStart::Fail {
             self.set(c, St::Down);
             self.end_node(n, Reason::FailedStart);
-        } else if self.kids[c].is_temporary() {
+            return;
+        }
+        self.shorten(n, c);
+        if self.kids[c].is_temporary() {
             self.leave_op(c);
             self.drop_child(c);
         } else if self.is_held(c) {
@@ -224,6 +222,11 @@ impl Engine {
         } else {
             self.try_again(c);
         }
+    }
+
+    /// Its supervisor is not up yet, and it has not been.
+    fn is_initial(&self, c: ChildIx) -> bool {
+        self.node_of(c).phase == Phase::Boot && !self.kids[c].was_ready
     }
 
     /// A process or task, or with `parks` a supervisor that gave up, is gone.
@@ -267,7 +270,7 @@ impl Engine {
             St::Stopping { why: Stop::Asked, .. } => self.child_down(c, reason),
             St::Stopping { why: Stop::Declined, .. } => self.done(c, Reply::Ignored),
             St::Stopping { why: Stop::TooLate, .. } => {
-                if self.nodes[n].by_dependencies() || self.is_in_flight(c) || self.nodes[n].is_ending() {
+                if self.is_initial(c) || self.is_in_flight(c) || self.nodes[n].is_ending() {
                     self.start_failed(c, FailedStart::TooLate);
                 } else {
                     self.set(c, St::Ended { reason, early: false });

@@ -317,8 +317,10 @@ impl Engine {
                 self.start_by_hand(n, id, c)
             }
             Verb::Stop { with_dependents } => {
-                if with_dependents && self.nodes[n].by_dependencies() {
-                    self.stop_dependents(n, c);
+                if with_dependents && self.nodes[n].by_dependencies() && self.kids[c].st.is_live() {
+                    self.wait_for(c, id, WaitOf::Gone);
+                    self.stop_with_dependents(n, c);
+                    return None;
                 }
                 if n == FOREST_NODE {
                     self.note_tree_end(c, crate::effect::TreeEnd::Stopped);

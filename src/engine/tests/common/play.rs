@@ -1,0 +1,194 @@
+//! A tiny stage for rule tests: a tree and a script, as text.
+//!
+//! The tree is written as in a replay file, without the events; its root is `t`. A line of the script is
+//! `WHAT HAPPENS => WHAT FOLLOWS`. Supervisors open at once, workers with `key=0` start at once, those with another key
+//! when the script says so. Paths are below `t`.
+//!
+//! | happens | |
+//! |---|---|
+//! | `boot` | the tree is added |
+//! | `a started`, `a ready`, `a declined`, `a failed`, `a sick` | an outcome of the running generation |
+//! | `a exit 1`, `a signal 9` | it ends |
+//! | `at 500` | the clock reaches 500 ms, every deadline on the way is told |
+//! | `a: stop`, `s: terminate_child a`, ... | a request |
+//!
+//! | follows | |
+//! |---|---|
+//! | `open s`, `close s`, `start a`, `ask a`, `kill a` | effects; after `ask` the milliseconds it is given |
+//! | `restart a 1`, `backoff a 500`, `limit a`, `parked a`, `ready s` | facts; a back-off with its end |
+//! | `reply ok` | an answer |
+//! | `ended gave_up` | the tree |
+
+use std::collections::HashMap;
+use woodward_engine::effect::TreeEnd;
+use woodward_engine::event::FailedStart;
+use woodward_engine::trace::Replay;
+use woodward_engine::{Effect, Engine, Event, Exit, Gen, Key, PathId, Reply, Time, Verb, What};
+
+/// Plays a script; every line must be followed by exactly what it says.
+#[track_caller]
+pub fn check(tree: &str, script: &str) {
+    let mut stage = Stage::new(tree);
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (happens, expected) = line.split_once("=>").unwrap_or((line, ""));
+        stage.happens(happens.trim());
+        let follows = std::mem::take(&mut stage.follows).join(", ");
+        assert_eq!(expected.trim(), follows, "after `{}` at {} ms", happens.trim(), stage.now.0);
+    }
+}
+
+pub struct Stage {
+    pub engine: Engine,
+    pub now: Time,
+    boot: Option<Event>,
+    running: HashMap<String, Gen>,
+    requests: u64,
+    events: Vec<Event>,
+    follows: Vec<String>,
+    supervisors: Vec<PathId>,
+}
+
+impl Stage {
+    pub fn new(tree: &str) -> Stage {
+        let (definitions, keys) = match tree.rsplit_once("tree ") {
+            Some((definitions, keys)) => (definitions, keys.trim()),
+            None => (tree, ""),
+        };
+        let replay: Replay =
+            format!("{definitions}\nat 0 request 0 t add_tree {keys}\n").parse().expect("a tree");
+        let again: Replay = replay.to_string().parse().expect("what is written can be read");
+        assert_eq!(replay, again);
+        Stage {
+            engine: Engine::new(),
+            now: Time(0),
+            boot: replay.events.into_iter().next().map(|(_, event)| event),
+            running: HashMap::new(),
+            requests: 0,
+            events: Vec::new(),
+            follows: Vec::new(),
+            supervisors: Vec::new(),
+        }
+    }
+
+    pub fn happens(&mut self, what: &str) {
+        let words: Vec<&str> = what.split_whitespace().collect();
+        let generation = |who: &str| {
+            let running = self.running.get(&full(who)).copied();
+            running.unwrap_or_else(|| panic!("{who} does not run at {what}"))
+        };
+        let event = match words.as_slice() {
+            ["boot"] => self.boot.take().expect("one boot"),
+            ["at", ms] => return self.pass(Time(ms.parse().expect("milliseconds"))),
+            [who, "started"] => Event::Started { generation: generation(who) },
+            [who, "ready"] => Event::Ready { generation: generation(who) },
+            [who, "declined"] => Event::Declined { generation: generation(who) },
+            [who, "failed"] => Event::Failed { generation: generation(who), why: FailedStart::Error },
+            [who, "sick"] => Event::Sick { generation: generation(who) },
+            [who, "exit", n] => {
+                Event::Ended { generation: generation(who), exit: Exit::Code(n.parse().expect("a code")) }
+            }
+            [who, "signal", n] => {
+                Event::Ended { generation: generation(who), exit: Exit::Signal(n.parse().expect("a signal")) }
+            }
+            [who, ..] if who.ends_with(':') => self.request(what),
+            _ => panic!("cannot play `{what}`"),
+        };
+        self.tell(event);
+    }
+
+    fn request(&mut self, what: &str) -> Event {
+        let (who, verb) = what.split_once(':').expect("a colon");
+        self.requests += 1;
+        let line = format!("at 0 request {} {} {verb}", self.requests, full(who));
+        let replay: Replay = line.parse().expect("a request");
+        replay.events.into_iter().next().expect("one event").1
+    }
+
+    fn pass(&mut self, end: Time) {
+        while let Some(at) = self.engine.next_deadline().filter(|&at| at <= end) {
+            self.now = self.now.max(at);
+            self.tell(Event::Tick);
+        }
+        self.now = end;
+    }
+
+    pub fn tell(&mut self, event: Event) {
+        self.events.push(event);
+        while !self.events.is_empty() {
+            let event = self.events.remove(0);
+            let mut effects = Vec::new();
+            self.engine.handle(self.now, event, &mut effects);
+            for effect in effects {
+                if let Some(line) = self.carry_out(effect) {
+                    self.follows.push(line);
+                }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) -> Option<String> {
+        Some(match effect {
+            Effect::Start { generation, path, key, .. } => {
+                self.running.insert(self.engine.path(path), generation);
+                if key == Key(0) {
+                    self.events.push(Event::Started { generation });
+                }
+                format!("start {}", self.name(path))
+            }
+            Effect::Open { generation, path } => {
+                self.supervisors.push(path);
+                self.events.push(Event::Started { generation });
+                format!("open {}", self.name(path))
+            }
+            Effect::Close { path, .. } => format!("close {}", self.name(path)),
+            Effect::Ask { generation, within } => {
+                let within = within.map_or("infinity".into(), |within| within.as_millis().to_string());
+                format!("ask {} {within}", self.name_of(generation))
+            }
+            Effect::Kill { generation } => format!("kill {}", self.name_of(generation)),
+            Effect::Reply { reply, .. } => match reply {
+                Reply::Ok => "reply ok".into(),
+                Reply::Ignored => "reply ignored".into(),
+                Reply::Error(kind) => format!("reply {kind:?}"),
+                other => format!("reply {other:?}"),
+            },
+            Effect::TreeEnded { how, .. } => match how {
+                TreeEnd::Essential(exit) => format!("ended by essential {exit:?}"),
+                how => format!("ended {how:?}"),
+            },
+            Effect::Fact(fact) => {
+                let name = self.name(fact.path);
+                match fact.what {
+                    What::Restart { count, .. } => format!("restart {name} {count}"),
+                    What::Backoff { until, .. } => format!("backoff {name} {}", until.0),
+                    What::LimitExceeded { .. } => format!("limit {name}"),
+                    What::Parked { until: None } => format!("parked {name}"),
+                    What::Parked { until: Some(until) } => format!("parked {name} {}", until.0),
+                    What::Stuck => format!("stuck {name}"),
+                    What::Ready if self.supervisors.contains(&fact.path) => format!("ready {name}"),
+                    _ => return None,
+                }
+            }
+        })
+    }
+
+    fn name(&self, path: PathId) -> String {
+        let path = self.engine.path(path);
+        path.strip_prefix("t/").unwrap_or(&path).to_owned()
+    }
+
+    fn name_of(&self, generation: Gen) -> String {
+        let found = self.running.iter().find(|(_, g)| **g == generation);
+        found.map_or("nobody".into(), |(path, _)| path.strip_prefix("t/").unwrap_or(path).to_owned())
+    }
+
+    /// State of a path, for what no effect shows.
+    pub fn state(&self, who: &str) -> String {
+        let row = self.engine.find(&full(who)).and_then(|id| self.engine.row(id));
+        row.map_or("nobody".into(), |row| format!("{:?}", row.state))
+    }
+}
+
+fn full(who: &str) -> String {
+    if who == "t" { who.into() } else { format!("t/{who}") }
+}
