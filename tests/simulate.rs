@@ -93,6 +93,34 @@ fn a_hanging_start_gives_up_after_six_tries() {
 }
 
 #[test]
+fn a_replay_shows_events_effects_and_changes_of_state() {
+    let output = woodward(&["replay", "tests/cli/trace.txt"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let step = "
+5/8  at 500 ms  ended 2 signal:9  (t/a)
+    fact t/a: ended: SIGKILL, not sent by woodward
+    fact t/a: report: child_terminated, crash
+    fact t/a: rest_for_one: 1 more goes too; restart 1, limit 3 in 10s
+    fact t/b: goes along with a
+    fact t/b: asked to stop: 5s
+    ask 3 to stop within 5s
+    t/a: up as 2 -> waiting as 2
+    t/b: up as 3 -> stopping as 3
+";
+    assert!(text.contains(step), "{text}");
+    assert!(
+        text.contains(
+            "8/8  at 602 ms  started 9  (not current: dropped)\nend after 8 events, 1 of them dropped"
+        ),
+        "{text}"
+    );
+    let expected = "
+cannot replay supervisors/minimal.toml: line 2: `id` is none of supervisor, worker, at
+hint: `woodward simulate` reads tree files";
+    check(&["replay", "supervisors/minimal.toml"], 78, expected);
+}
+
+#[test]
 fn check_says_one_friendly_line_about_a_good_file() {
     check(&["check", "supervisors/minimal.toml"], 0, "supervisors/minimal.toml: 1 service, no errors");
 }

@@ -1,5 +1,6 @@
 //! What `check` says beyond errors: trees that can be run, but probably do not do what is wanted.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,8 +28,15 @@ pub fn supervisor(
     level: &Level,
 ) {
     let path = &level.path;
+    let mut alike: BTreeMap<String, (&Made, usize)> = BTreeMap::new();
     for made in made.iter().filter(|made| matches!(made.child.kind, Kind::Worker(_))) {
-        limits(report, spec, made, level.otp);
+        if let Some(what) = limit(spec, made, level.otp) {
+            alike.entry(what).and_modify(|(_, more)| *more += 1).or_insert((made, 0));
+        }
+    }
+    for (what, (made, more)) in alike {
+        let whom = if more == 0 { made.path.clone() } else { format!("{} (as {more} more)", made.path) };
+        report.warning(made.span, what).about(&whom);
     }
     let restarted = made.iter().filter(|made| {
         let own_limit =
@@ -76,9 +84,9 @@ fn time(shutdown: Shutdown) -> Option<Duration> {
     if let Shutdown::Time(time) = shutdown { Some(time) } else { None }
 }
 
-/// Limits that are never reached, or at once.
-fn limits(report: &mut Report, spec: &spec::Supervisor, made: &Made, otp: bool) {
-    let Some(patience) = patience::of(spec, &made.child) else { return };
+/// A limit that is never reached, or at once.
+fn limit(spec: &spec::Supervisor, made: &Made, otp: bool) -> Option<String> {
+    let patience = patience::of(spec, &made.child)?;
     let parks = match &made.child.kind {
         Kind::Worker(spec::Worker { limit: Some(limit), .. }) => limit.exhausted == Exhausted::Park,
         _ => false,
@@ -87,13 +95,12 @@ fn limits(report: &mut Report, spec: &spec::Supervisor, made: &Made, otp: bool) 
     let after = units::show_about(patience.gives_up_after);
     if patience.never() {
         let (crashes, period) = (patience.intensity + 1, units::show(patience.period));
-        let message = format!(
+        return Some(format!(
             "would never {end}: delays spread {crashes} crashes over {after}, the limit counts {period}"
-        );
-        report.warning(made.span, message).about(&made.path);
-    } else if !otp && patience.intensity > 0 && patience.gives_up_after < Duration::from_secs(1) {
-        report.warning(made.span, format!("would {end} {after} after its first crash")).about(&made.path);
+        ));
     }
+    let hasty = !otp && patience.intensity > 0 && patience.gives_up_after < Duration::from_secs(1);
+    hasty.then(|| format!("would {end} {after} after its first crash"))
 }
 
 /// Warnings about a worker.

@@ -34,17 +34,21 @@ pub fn of(supervisor: &spec::Supervisor, child: &spec::Child) -> Option<Patience
         _ => (supervisor.intensity, supervisor.period),
     };
     let period = Duration::from_secs(period.into());
-    let delay = |n| child.backoff.as_ref().map_or(Duration::ZERO, |backoff| delay(backoff, n));
-    let mut gives_up_after = Duration::ZERO;
-    for n in 0..intensity.min(10_000) {
-        gives_up_after = gives_up_after.saturating_add(delay(n));
-    }
+    let gives_up_after = child.backoff.as_ref().map_or(Duration::ZERO, |backoff| delays(backoff, intensity));
     Some(Patience { gives_up_after, slowest: period / intensity.max(1), intensity, period })
 }
 
-/// The delay before restart `n`, without jitter.
-fn delay(backoff: &Backoff, n: u32) -> Duration {
-    let Some(n) = n.checked_sub(backoff.immediate) else { return Duration::ZERO };
-    let seconds = backoff.first.as_secs_f64() * backoff.factor.powi(i32::try_from(n).unwrap_or(i32::MAX));
-    if seconds < backoff.max.as_secs_f64() { Duration::from_secs_f64(seconds) } else { backoff.max }
+/// The sum of the delays before so many restarts, without jitter.
+fn delays(backoff: &Backoff, restarts: u32) -> Duration {
+    let mut left = restarts.saturating_sub(backoff.immediate);
+    let mut delay = backoff.first.min(backoff.max);
+    let mut sum = Duration::ZERO;
+    while left > 0 && delay < backoff.max && backoff.factor > 1.0 {
+        sum += delay;
+        left -= 1;
+        delay = Duration::try_from_secs_f64(delay.as_secs_f64() * backoff.factor)
+            .unwrap_or(backoff.max)
+            .min(backoff.max);
+    }
+    sum.saturating_add(delay.saturating_mul(left))
 }
