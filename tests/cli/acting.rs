@@ -39,10 +39,12 @@ fn a_restart_takes_along_what_a_crash_would() {
 #[test]
 fn a_start_that_fails_says_why_with_its_last_lines() {
     let tree = TREE.to_owned()
-        + "[[child]]\nid = \"bad\"\nrestart = \"temporary\"\nready.file = \"never\"\n\
+        + "[[child]]\nid = \"bad\"\nlimit = { intensity = 0, exhausted = \"park\" }\nready.file = \"never\"\n\
            command = [\"sh\", \"-c\", \"echo no database; exit 42\"]\n";
     let bed = Bed::started(&tree);
-    let texts = ["exit 42 before it was ready", "| no database", "cannot start t/bad: ", "hint: "];
+    bed.wait("it to be parked", |bed| bed.state("t/bad") == "parked");
+    let texts =
+        ["exit 42 before it was ready", "| no database", "t/bad is parked", "cannot start t/bad: ", "hint: "];
     check(&bed, &["start", "bad"], 1, &texts);
     bed.stop();
 }
