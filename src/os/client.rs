@@ -348,7 +348,7 @@ impl Client {
     }
 
     /// See [`super::Os::launch`].
-    pub fn launch(&self, launch: Launch) {
+    pub fn launch(&self, mut launch: Launch) {
         if let Some(left) = self.left_of_former(&launch) {
             let inbox = self.inbox.clone();
             tokio::spawn(async move {
@@ -357,23 +357,14 @@ impl Client {
             });
             return;
         }
-        let Launch { program, generation, role, additions, output, descriptors, kill, sink } = launch;
-        let ready = program::search(&program).and_then(|file| {
-            program::make_directories(&program)?;
-            Ok(file)
-        });
-        let result = ready.and_then(|file| {
-            self.spawn(&program, &file, generation, role, additions, output, descriptors, kill)
-        });
-        let mut table = self.lock();
-        match result {
-            Ok(slot) => table.slots[slot as usize].sink = Some(sink),
-            Err(error) => {
-                if let (Role::Helper(_), Some(slot)) = (role, table.find(&program.path, role)) {
-                    self.release(&mut table, slot);
-                }
-                let _ = self.inbox.send(Local::Refused(sink, error));
+        if let Err(error) = self.spawn(&mut launch) {
+            let mut table = self.lock();
+            if let (Role::Helper(_), Some(slot)) =
+                (launch.role, table.find(&launch.program.path, launch.role))
+            {
+                self.release(&mut table, slot);
             }
+            let _ = self.inbox.send(Local::Refused(launch.sink, error));
         }
     }
 
@@ -387,22 +378,13 @@ impl Client {
         Some(self.left(&launch.program.path, former)).filter(|left| !left.is_nothing())
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of a Launch without its sink, which must survive an error"
-    )]
-    fn spawn(
-        &self,
-        program: &Arc<Program>,
-        file: &Path,
-        generation: u64,
-        role: Role,
-        additions: Vec<(&'static str, String)>,
-        output: Option<Arc<OwnedFd>>,
-        descriptors: Vec<(RawFd, Arc<OwnedFd>)>,
-        kill: KillMode,
-    ) -> Result<u32, SpawnError> {
+    /// Everything that can fail here; takes the sink if nothing does.
+    fn spawn(&self, launch: &mut Launch) -> Result<(), SpawnError> {
         let step = |step: &str, source: io::Error| SpawnError::Step { step: step.to_owned(), source };
+        let Launch { program, generation, role, additions, output, descriptors, kill, sink } = launch;
+        let (generation, role) = (*generation, *role);
+        let file = program::search(program)?;
+        program::make_directories(program)?;
         let targets: Vec<u32> = descriptors.iter().map(|&(number, _)| number as u32).collect();
         let targets = Targets::new(&targets)
             .ok_or_else(|| step("descriptors", io::Error::other("more than 12, or a number below 3")))?;
@@ -410,7 +392,7 @@ impl Client {
         let table = &mut *guard;
         let slot = table.slot(&program.path, role);
         let slot = slot.ok_or_else(|| step("start", io::Error::other("too many processes")))?;
-        let group = self.enter_generation(table, &program.path, generation, role, kill);
+        let group = self.enter_generation(table, &program.path, generation, role, *kill);
 
         let same_output = |a: &Option<Arc<OwnedFd>>, b: &Option<Arc<OwnedFd>>| match (a, b) {
             (Some(a), Some(b)) => Arc::ptr_eq(a, b),
@@ -418,9 +400,9 @@ impl Client {
         };
         let defined = table.slots[slot as usize].defined.as_ref();
         if !defined.is_some_and(|d| {
-            Arc::ptr_eq(&d.program, program) && d.file == file && same_output(&d.output, &output)
+            Arc::ptr_eq(&d.program, program) && d.file == file && same_output(&d.output, output)
         }) {
-            let image = program::image(program, file)?.encode();
+            let image = program::image(program, &file)?.encode();
             let memory = memory(&image).map_err(|e| step("image", e))?;
             let name = match role {
                 Role::Main => program.path.to_string(),
@@ -437,12 +419,12 @@ impl Client {
             };
             let both = [Some(Descriptor::Own(memory)), output.clone().map(Descriptor::Shared)];
             self.order(table, &order, both.into_iter().flatten().collect());
-            let file = file.to_path_buf();
-            table.slots[slot as usize].defined = Some(Defined { program: program.clone(), file, output });
+            let (program, output) = (program.clone(), output.clone());
+            table.slots[slot as usize].defined = Some(Defined { program, file, output });
         }
 
         let mut text = Vec::new();
-        for (name, value) in &additions {
+        for (name, value) in additions.iter() {
             text.extend_from_slice(format!("{name}={value}\0").as_bytes());
         }
         if group.is_none() {
@@ -450,11 +432,12 @@ impl Client {
         }
         let directory = group.map(|g| g.open()).transpose().map_err(|e| step("control group", e))?;
         let order = Order::Spawn { slot, generation, cgroup: directory.is_some(), targets, additions: &text };
-        let shared = descriptors.into_iter().map(|(_, fd)| Descriptor::Shared(fd));
+        let shared = descriptors.drain(..).map(|(_, fd)| Descriptor::Shared(fd));
         self.order(table, &order, directory.map(Descriptor::Own).into_iter().chain(shared).collect());
         let place = &mut table.slots[slot as usize];
         (place.generation, place.stage, place.pid) = (generation, Stage::Asked, 0);
-        Ok(slot)
+        place.sink = Some(std::mem::replace(sink, Box::new(drop)));
+        Ok(())
     }
 
     /// The group of this generation, which is now the path's; the one before is to be removed some time.
@@ -983,7 +966,7 @@ async fn receive(channel: &AsyncFd<OwnedFd>, buffer: &mut [u8]) -> io::Result<(u
                     if let ControlMessageOwned::ScmRights(numbers) = control {
                         // SAFETY: new descriptors that nobody else knows.
                         let owned = numbers.into_iter().map(|n| unsafe { OwnedFd::from_raw_fd(n) });
-                        descriptor = owned.last();
+                        descriptor = owned.reduce(|_, last| last);
                     }
                 }
                 return Ok((message.bytes, descriptor));

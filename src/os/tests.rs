@@ -333,7 +333,13 @@ async fn helpers_share_the_generation_and_what_they_leave_can_be_cleared() {
     events.started().await;
     assert_eq!(events.exited().await, ExitStatus::Code(4));
     let (done, cleared) = tokio::sync::oneshot::channel();
-    bed.os.clear("t/a", 1, Box::new(move || drop(done.send(()))));
+    bed.os.clear(
+        "t/a",
+        1,
+        Box::new(move || {
+            let _ = done.send(());
+        }),
+    );
     let cleared = tokio::time::timeout(Duration::from_secs(20), cleared).await;
     cleared.expect("in time").expect("called");
     // The next generation starts where nothing is left.
@@ -363,7 +369,9 @@ async fn a_notice_counts_only_from_a_process_of_the_service() {
     })
     .expect("a server");
     let (said, mut notices) = mpsc::unbounded_channel();
-    server.listen("t/a", 1, move |notice| drop(said.send(notice)));
+    server.listen("t/a", 1, move |notice| {
+        let _ = said.send(notice);
+    });
     let send = |text: &str| {
         let socket = std::os::unix::net::UnixDatagram::unbound().expect("a socket");
         socket.send_to(text.as_bytes(), server.address()).expect("sent");
