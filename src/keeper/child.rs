@@ -140,8 +140,9 @@ unsafe fn run(job: &Job) -> (Step, isize) {
             i += 1;
         }
 
-        let files = job.inherited.files.as_ptr();
-        step!(Step::Limits, libc::SYS_prlimit64, 0, libc::RLIMIT_NOFILE, files, 0);
+        // Refused if somebody has lowered the keeper's own meanwhile: then the child has those.
+        let files = job.inherited.files.as_ptr() as usize;
+        raw(libc::SYS_prlimit64, [0, libc::RLIMIT_NOFILE as usize, files, 0, 0]);
         i = 0;
         while i < head.limits as usize {
             let limit = job.limits.add(i);

@@ -29,6 +29,8 @@ const ENTRY_EVENT: u64 = 4 << 60;
 const ORPHANS: u64 = SECOND / 20;
 /// Time the daemon has to end after it has said its last word.
 const LAST_WORD: u64 = 5 * SECOND;
+/// What a start fails with when there are no descriptors left for what belongs to it.
+const NO_DESCRIPTORS: Failure = Failure { step: crate::image::Step::Prepare, errno: libc::EMFILE };
 /// Between the moment the daemon may no longer read log pipes and the moment the keeper does.
 const TAKING: u64 = SECOND / 100;
 /// Messages read in one wake-up.
@@ -261,7 +263,10 @@ impl Keeper {
             let mut buffer = std::mem::take(&mut self.buffer);
             let received = receive(fd, &mut buffer);
             let done = match received {
-                Ok(Some((length, descriptors))) => self.obey(&buffer[..length], descriptors, now),
+                Ok(Some(received)) => {
+                    let lost = received.lost;
+                    self.obey(&buffer[..received.length], received.descriptors, lost, now)
+                }
                 Ok(None) => {
                     self.buffer = buffer;
                     return;
@@ -295,7 +300,8 @@ impl Keeper {
         self.read_logs();
     }
 
-    fn obey(&mut self, message: &[u8], descriptors: Vec<OwnedFd>, now: u64) -> Result<(), ()> {
+    /// Carries out the orders of a message. `lost`: the keeper had no numbers free for its descriptors.
+    fn obey(&mut self, message: &[u8], descriptors: Vec<OwnedFd>, lost: bool, now: u64) -> Result<(), ()> {
         self.silence = None;
         if let Stop::Told { silent } = &mut self.stop {
             *silent = 0;
@@ -306,10 +312,13 @@ impl Keeper {
         let mut descriptors = descriptors.into_iter();
         let mut records = Records::of(message).map_err(drop)?;
         while let Some((order, count)) = records.order().map_err(|Malformed| ())? {
-            if descriptors.len() < count {
+            if descriptors.len() >= count {
+                self.carry_out(order, &mut descriptors, now)?;
+            } else if lost {
+                self.miss(order)?;
+            } else {
                 return Err(());
             }
-            self.carry_out(order, &mut descriptors, now)?;
         }
         if descriptors.len() == 0 { Ok(()) } else { Err(()) }
     }
@@ -333,7 +342,7 @@ impl Keeper {
                 let cgroup = if cgroup { Some(descriptors.next().ok_or(())?) } else { None };
                 let targets = targets.as_slice();
                 let extras = targets.iter().copied().zip(descriptors.by_ref().take(targets.len())).collect();
-                let entry = self.table.get_mut(slot).filter(|e| e.image.is_some()).ok_or(())?;
+                let entry = self.table.get_mut(slot).ok_or(())?;
                 let stopping = matches!(self.stop, Stop::Terminated { .. } | Stop::Killed);
                 if stopping || entry.state() != State::Idle || generation <= entry.generation {
                     if let Some(channel) = &mut self.channel {
@@ -342,6 +351,11 @@ impl Keeper {
                     return Ok(());
                 }
                 (entry.generation, entry.pid) = (generation, 0);
+                if entry.image.is_none() {
+                    // Its definition was missed.
+                    self.table.set(slot, State::Failed(NO_DESCRIPTORS));
+                    return Ok(());
+                }
                 self.table.set(slot, State::Waiting);
                 let additions = additions.to_vec();
                 self.waiting.push_back(Waiting { slot, generation, cgroup, extras, additions });
@@ -392,6 +406,22 @@ impl Keeper {
                 self.code = Some(code);
                 self.second = Some(now + LAST_WORD);
             }
+        }
+        Ok(())
+    }
+
+    /// An order whose descriptors did not arrive.
+    fn miss(&mut self, order: Order) -> Result<(), ()> {
+        match order {
+            Order::Define { slot, name, .. } => self.table.define(slot, name).ok_or(())?.image = None,
+            Order::Spawn { slot, generation, .. } => {
+                let entry = self.table.get_mut(slot).ok_or(())?;
+                if entry.state() == State::Idle && generation > entry.generation {
+                    (entry.generation, entry.pid) = (generation, 0);
+                    self.table.set(slot, State::Failed(NO_DESCRIPTORS));
+                }
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -932,8 +962,15 @@ struct Closed;
 #[repr(C, align(8))]
 struct Control([u8; 64 + 4 * DESCRIPTORS]);
 
+struct Received {
+    length: usize,
+    descriptors: Vec<OwnedFd>,
+    /// There were more.
+    lost: bool,
+}
+
 /// One message with its descriptors; `None`: there is none now.
-fn receive(fd: RawFd, buffer: &mut [u8]) -> Result<Option<(usize, Vec<OwnedFd>)>, Closed> {
+fn receive(fd: RawFd, buffer: &mut [u8]) -> Result<Option<Received>, Closed> {
     let mut control = Control([0; 64 + 4 * DESCRIPTORS]);
     let mut piece = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: all zeros is a valid value; everything it points to lives long enough; descriptors are new and taken once.
@@ -963,8 +1000,11 @@ fn receive(fd: RawFd, buffer: &mut [u8]) -> Result<Option<(usize, Vec<OwnedFd>)>
         }
         match n {
             0 => Err(Closed),
-            _ if head.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 => Err(Closed),
-            n => Ok(Some((n as usize, descriptors))),
+            _ if head.msg_flags & libc::MSG_TRUNC != 0 => Err(Closed),
+            n => {
+                let lost = head.msg_flags & libc::MSG_CTRUNC != 0;
+                Ok(Some(Received { length: n as usize, descriptors, lost }))
+            }
         }
     }
 }

@@ -13,6 +13,8 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{Interest, unix::AsyncFd};
@@ -62,7 +64,7 @@ impl Cgroups {
         let mut dir = self.root.clone();
         dir.extend(path.split('/').map(escape));
         dir.push(generation.to_string());
-        Group { dir }
+        Group::new(dir)
     }
 
     /// `PATH/GENERATION`, and what may be below it, of the group a process is in.
@@ -79,28 +81,52 @@ impl Cgroups {
         while let Some(dir) = todo.pop() {
             let below = fs::read_dir(&dir).into_iter().flatten().flatten();
             todo.extend(below.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
-            found.push(Group { dir });
+            found.push(Group::new(dir));
         }
         found
     }
 }
 
 /// One generation's directory.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) struct Group {
     dir: PathBuf,
+    /// `cgroup.kill` was used: the kernel then kills what is cloned into it later, too.
+    killed: Arc<AtomicBool>,
+}
+
+impl PartialEq for Group {
+    fn eq(&self, other: &Group) -> bool {
+        self.dir == other.dir
+    }
 }
 
 impl Group {
+    fn new(dir: PathBuf) -> Group {
+        Group { dir, killed: Arc::new(AtomicBool::new(false)) }
+    }
+
     /// Makes it, if need be, and opens it for a start.
     pub fn open(&self) -> io::Result<OwnedFd> {
-        match fs::create_dir(&self.dir) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => fs::create_dir_all(&self.dir)?,
+        let killed = self.killed.load(Ordering::Relaxed);
+        let mut dir = &self.dir;
+        let below = self.dir.join("again");
+        if killed {
+            // A new one in its place, or, while there is something in it, below it.
+            if fs::remove_dir(dir).is_ok() {
+                self.killed.store(false, Ordering::Relaxed);
+            } else {
+                let _ = fs::remove_dir(&below);
+                dir = &below;
+            }
+        }
+        match fs::create_dir(dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => fs::create_dir_all(dir)?,
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
             _ => {}
         }
         let flags = libc::O_DIRECTORY | libc::O_PATH;
-        File::options().read(true).custom_flags(flags).open(&self.dir).map(OwnedFd::from)
+        File::options().read(true).custom_flags(flags).open(dir).map(OwnedFd::from)
     }
 
     /// Nothing but zombies in it.
@@ -113,6 +139,7 @@ impl Group {
 
     /// SIGKILL to everything in it. Kernels before 5.14 have no `cgroup.kill`.
     pub fn kill(&self) {
+        self.killed.store(true, Ordering::Relaxed);
         match fs::write(self.dir.join("cgroup.kill"), "1") {
             Err(e) if e.kind() == io::ErrorKind::NotFound => self.signal(libc::SIGKILL),
             _ => {}
@@ -129,19 +156,22 @@ impl Group {
         }
     }
 
-    /// Kills, again and again, and returns when nothing is left.
-    pub async fn clear(&self) {
+    /// Returns when nothing is left; with `kill` it kills, again and again.
+    pub async fn emptied(&self, kill: bool) {
         let Ok(events) = File::open(self.dir.join("cgroup.events")) else { return };
         // SAFETY: a file's descriptor stays the same and open as long as the file.
         let events = unsafe { AsyncFd::register_with_interest(events, Interest::PRIORITY) };
         let Ok(mut events) = events else { return };
         while !is_empty(events.get_mut()) {
-            self.kill();
+            if kill {
+                self.kill();
+            }
             if is_empty(events.get_mut()) {
                 return;
             }
             // The kernel wakes us when it becomes empty; a process that was just being forked may need one more kill.
-            let _ = tokio::time::timeout(Duration::from_millis(100), async {
+            let pause = if kill { Duration::from_millis(100) } else { Duration::MAX };
+            let _ = tokio::time::timeout(pause, async {
                 if let Ok(mut ready) = events.ready(Interest::PRIORITY).await {
                     ready.clear_ready();
                 }
@@ -156,7 +186,7 @@ impl Group {
         {
             for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
                 if entry.file_type().is_ok_and(|t| t.is_dir()) {
-                    Group { dir: entry.path() }.remove();
+                    Group::new(entry.path()).remove();
                 }
             }
             let _ = fs::remove_dir(&self.dir);
@@ -170,7 +200,7 @@ impl Group {
 
     /// The directory of the child, above that of the generation.
     pub fn parent(&self) -> Group {
-        Group { dir: self.dir.parent().map_or_else(PathBuf::new, Path::to_path_buf) }
+        Group::new(self.dir.parent().map_or_else(PathBuf::new, Path::to_path_buf))
     }
 }
 

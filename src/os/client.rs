@@ -24,6 +24,7 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc};
 use woodward_keeper::drain::Turn;
+use woodward_keeper::image::Step;
 use woodward_keeper::wire::{self, Message, Order, Records, Report, State, Status, Targets};
 
 use super::cgroup::{Cgroups, Group};
@@ -113,6 +114,8 @@ struct Child {
     leader: i32,
     /// Proved to be empty.
     empty: bool,
+    /// All of it were sent a signal: they have time until they are killed, also when the main process has ended.
+    asked: bool,
 }
 
 enum Descriptor {
@@ -143,10 +146,11 @@ impl Left {
         }
     }
 
-    async fn clear(self) {
+    /// Returns when nothing is left; with `kill` it kills, again and again.
+    async fn emptied(self, kill: bool) {
         match self {
-            Left::Group(group) => group.clear().await,
-            Left::Family(family) => family.clear().await,
+            Left::Group(group) => group.emptied(kill).await,
+            Left::Family(family) => family.emptied(kill).await,
         }
     }
 }
@@ -233,7 +237,7 @@ async fn sweep(cgroups: &Cgroups, found: &[Found]) {
     let kept: Vec<Group> = found.iter().map(|f| cgroups.group(&f.path, f.generation)).collect();
     for group in cgroups.all().iter().skip(1).rev() {
         if !kept.iter().any(|k| k == group || k.is_below(group) || group.is_below(k)) {
-            group.clear().await;
+            group.emptied(true).await;
             group.remove();
         }
     }
@@ -352,7 +356,7 @@ impl Client {
         if let Some(left) = self.left_of_former(&launch) {
             let inbox = self.inbox.clone();
             tokio::spawn(async move {
-                left.clear().await;
+                left.emptied(true).await;
                 let _ = inbox.send(Local::Launch(launch));
             });
             return;
@@ -455,6 +459,7 @@ impl Client {
             group: None,
             leader: 0,
             empty: true,
+            asked: false,
         });
         if child.generation != generation {
             table.stale.extend(child.group.take());
@@ -464,6 +469,7 @@ impl Client {
                 group: self.cgroups.as_ref().map(|c| c.group(path, generation)),
                 leader: 0,
                 empty: true,
+                asked: false,
             };
         }
         child.empty = false;
@@ -476,7 +482,9 @@ impl Client {
     /// See [`super::Os::signal`].
     pub fn signal(&self, path: &str, generation: u64, role: Role, signal: i32, scope: Scope) {
         let mut table = self.lock();
-        let Some(child) = table.children.get(path).filter(|c| c.generation == generation) else { return };
+        let child = table.children.get_mut(path).filter(|c| c.generation == generation);
+        let Some(child) = child else { return };
+        child.asked |= scope == Scope::All;
         match (scope, &child.group) {
             (Scope::All, Some(group)) => group.signal(signal),
             _ => {
@@ -494,6 +502,10 @@ impl Client {
         let Some(child) = table.children.get(path).filter(|c| c.generation == generation) else { return };
         let everything = child.kill != KillMode::Process;
         let group = child.group.clone().filter(|_| everything);
+        if everything && group.is_none() {
+            // The keeper reaches its process group only while the main process lives.
+            tokio::spawn(self.left(path, child).emptied(true));
+        }
         if let Some(slot) = table.find(path, Role::Main) {
             let signal = libc::SIGKILL as u8;
             let order = Order::Signal { slot, generation, signal, group: everything && group.is_none() };
@@ -540,7 +552,7 @@ impl Client {
             }
             Some(left) => {
                 tokio::spawn(async move {
-                    left.clear().await;
+                    left.emptied(true).await;
                     let _ = inbox.send(Local::Call(done));
                 });
             }
@@ -788,6 +800,10 @@ impl Client {
             State::Failed { step, errno } if before == Stage::Asked => {
                 let why = place.defined.as_ref().map(|d| program::explain(&d.program, &d.file, step, errno));
                 events.extend(why.map(ProcessEvent::Failed));
+                if Step::from_number(step) == Some(Step::Prepare) {
+                    // The keeper may have missed the definition.
+                    place.defined = None;
+                }
             }
             _ => return,
         }
@@ -837,10 +853,11 @@ impl Client {
             self.tell(slot, generation, ProcessEvent::Emptied);
             return;
         };
+        let kill = !child.asked;
         drop(table);
         let (inbox, path) = (self.inbox.clone(), path.clone());
         tokio::spawn(async move {
-            left.clear().await;
+            left.emptied(kill).await;
             let _ = inbox.send(Local::Emptied(path, generation));
         });
     }

@@ -44,15 +44,15 @@ impl Family {
         left
     }
 
-    /// Kills, again and again, and returns when nothing is left. Nothing tells when: it looks, more and more seldom.
-    pub async fn clear(&self) {
+    /// Returns when nothing is left; with `kill` it kills, again and again. Nothing tells when: it looks, more and more seldom.
+    pub async fn emptied(&self, kill: bool) {
         let mut pause = Duration::from_millis(1);
         loop {
             let left = self.left();
             if left.is_empty() {
                 return;
             }
-            for pid in left {
+            for pid in left.into_iter().filter(|_| kill) {
                 // SAFETY: plain call; a negative one is a process group.
                 unsafe { libc::kill(pid, libc::SIGKILL) };
             }

@@ -414,3 +414,37 @@ async fn children_of_the_host_program_are_left_to_it() {
     assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
     assert_eq!(libc::WEXITSTATUS(status), 5);
 }
+
+#[tokio::test]
+async fn a_hook_can_run_in_a_generation_that_was_killed() {
+    let bed = bed().await;
+    let mut events = bed.launch(program("t/a", &["sleep", "1000"]), 1);
+    events.started().await;
+    bed.os.kill("t/a", 1);
+    events.emptied().await;
+    let mut hook = bed.launch_as(program("t/a", &["sh", "-c", "exit 6"]), 1, |l| l.role = Role::Helper(1));
+    hook.started().await;
+    assert_eq!(hook.exited().await, ExitStatus::Code(6));
+}
+
+#[tokio::test]
+async fn in_group_mode_those_who_were_asked_have_time() {
+    let bed = bed().await;
+    let (reader, writer) = nix::unistd::pipe().expect("a pipe");
+    let member = "trap 'sleep 0.3; echo done; exit' TERM; echo up; while :; do sleep 0.01; done";
+    let script = format!(
+        "trap 'exit 0' TERM; sh -c '{}' & while :; do sleep 0.01; done",
+        member.replace('\'', "'\\''")
+    );
+    let mut events = bed.launch_as(program("t/a", &["sh", "-c", &script]), 1, |launch| {
+        launch.kill = KillMode::Group;
+        launch.output = Some(Arc::new(writer));
+    });
+    events.started().await;
+    while text(&reader) != "up\n" {
+        tokio::task::yield_now().await;
+    }
+    bed.os.signal("t/a", 1, Role::Main, libc::SIGTERM, Scope::All);
+    assert_eq!(events.emptied().await, ExitStatus::Code(0));
+    assert_eq!(text(&reader), "done\n");
+}
