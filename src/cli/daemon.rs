@@ -71,7 +71,7 @@ async fn daemon(args: Args) -> ExitCode {
         }
     };
     let running = !os.found().is_empty();
-    match live(args, &os).await {
+    match live(args, &os, running).await {
         Ok(code) => {
             os.exit(code);
             ExitCode::from(code)
@@ -85,10 +85,13 @@ async fn daemon(args: Args) -> ExitCode {
     }
 }
 
-async fn live(args: Args, os: &Os) -> Result<u8, Failure> {
+async fn live(args: Args, os: &Os, running: bool) -> Result<u8, Failure> {
     let cannot = |what: &str, e: std::io::Error| Failure::new(Code::TryAgain, format!("cannot {what}: {e}"));
     let signals = os.signals();
-    let (plans, _) = plans(&args.trees)?;
+    let (plans, warnings) = plans(&args.trees)?;
+    if !running {
+        warnings.iter().for_each(|warning| eprintln!("{warning}"));
+    }
     let record = Record::open(Places::new(args.run.clone(), args.history), Some(os.clone()));
     let record = record.map_err(|e| cannot("keep records", e))?;
     let listener = bind(&args.socket).map_err(|e| {
@@ -102,12 +105,14 @@ async fn live(args: Args, os: &Os) -> Result<u8, Failure> {
     let surroundings = Surroundings { os: os.clone(), notify: Some(notify), record, run: Some(args.run) };
     let (handle, ended) = runtime::start(surroundings, plans).await;
     let server = tokio::spawn(serve(handle.clone(), listener));
-    let obey = tokio::spawn(obey(handle.clone(), signals, os.clone()));
+    let obey = obey(handle.clone(), signals, os.clone());
     let tell = args.notified.then(|| tokio::spawn(tell(handle.clone(), os.clone())));
 
-    let ends = ended.await.map_err(|_| Failure::new(Code::TryAgain, "cannot go on: the kernel failed"))?;
+    let ends = tokio::select! {
+        ends = ended => ends.map_err(|_| Failure::new(Code::TryAgain, "cannot go on: the kernel failed"))?,
+        _ = obey => return Err(Failure::new(Code::TryAgain, "cannot go on: the keeper is gone")),
+    };
     os.notify("STOPPING=1");
-    obey.abort();
     server.abort();
     tell.inspect(|tell| tell.abort());
     // Dropping the server removes its socket.
@@ -147,11 +152,13 @@ fn code(ends: &Ends) -> u8 {
     }
 }
 
-/// The first signal stops everything in order, the second kills.
+/// The first signal stops everything in order, the second kills. Returns when there is no keeper any more.
 async fn obey(handle: Handle, mut signals: UnboundedReceiver<i32>, os: Os) {
-    while let Some(signal) = signals.recv().await {
-        if signal == libc::SIGTERM || signal == libc::SIGINT {
-            break;
+    loop {
+        match signals.recv().await {
+            Some(libc::SIGTERM | libc::SIGINT) => break,
+            Some(_) => {}
+            None => return,
         }
     }
     os.notify("STOPPING=1");

@@ -1,8 +1,8 @@
-//! `woodward run`: reads and plans everything, then becomes the keeper of a daemon.
+//! `woodward run`: becomes the keeper of a daemon.
 //!
-//! Nothing is bound or started before all trees are known to be good. This process then is the parent of everything
-//! and knows nothing of trees; the daemon is this same program under the hidden verb `daemon`, which reads them
-//! again: also when the keeper starts it anew, long after this.
+//! This process is the parent of everything and knows nothing of trees, so it reads no more of them than the name of the
+//! first, which names the places. The daemon is this same program under the hidden verb `daemon`: it plans all trees
+//! before it binds or starts anything, and if one is wrong, all errors are said and both end with 78.
 
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStringExt;
@@ -58,11 +58,13 @@ fn prepare(mut args: Args) -> Result<woodward_keeper::Config, Failure> {
     if args.trees.files.is_empty() {
         args.trees.files = installed()?;
     }
-    let id = {
-        let (plans, said) = plans(&args.trees)?;
-        said.iter().for_each(|warning| eprintln!("{warning}"));
-        let first = plans.first().map(|plan| plan.tree.id.to_string());
-        first.ok_or_else(|| Failure::usage("cannot run: no tree file given"))?
+    let id = match args.trees.files.first().and_then(|file| id_of(file)) {
+        Some(id) => id,
+        None => {
+            let (plans, _) = plans(&args.trees)?;
+            let first = plans.first().map(|plan| plan.tree.id.to_string());
+            first.ok_or_else(|| Failure::usage("cannot run: no tree file given"))?
+        }
     };
     // A socket that was named is looked at before anything is made: a refused run leaves nothing behind.
     args.socket.as_deref().map_or(Ok(()), alone_on)?;
@@ -72,6 +74,17 @@ fn prepare(mut args: Args) -> Result<woodward_keeper::Config, Failure> {
     let notify = std::env::var("NOTIFY_SOCKET").ok().filter(|address| !address.is_empty());
     let daemon = daemon(&args.trees, &places, notify.is_some())?;
     Ok(woodward_keeper::Config { daemon, state: places.run, notify })
+}
+
+/// The name of a tree, if it stands there as it is: without variables, and in a file that is TOML at least.
+fn id_of(file: &Path) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Head {
+        id: String,
+    }
+    let head: Head = toml::from_str(&std::fs::read_to_string(file).ok()?).ok()?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_.:@-".contains(c);
+    (!head.id.is_empty() && head.id.chars().all(plain)).then_some(head.id)
 }
 
 /// Reads these files: the plans and the warnings. If there are errors, all is said; `Err` carries the exit code.

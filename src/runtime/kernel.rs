@@ -31,7 +31,7 @@ use super::publish::Publisher;
 use super::rows::{Running, Sayings};
 use super::table::Table;
 use super::view::View;
-use super::worker::{Child, House, Look, Said, Seat, Worker};
+use super::worker::{Child, House, Look, Said, Seat, StartError, Worker};
 use super::{Ends, Handle, InstanceError, Surroundings, Who};
 use crate::os::{ProcessEvent, Role, Scope, clock};
 use crate::record::Record;
@@ -143,7 +143,7 @@ struct Live {
     seat: Arc<Seat>,
     actor: ActorRef<Look>,
     incident: Incident,
-    error: Option<String>,
+    error: Option<StartError>,
     status: Option<String>,
     panics: u32,
 }
@@ -326,8 +326,8 @@ impl Kernel {
                 Answer::Instance(answer) => drop(answer.send(Ok(reply))),
             }
         }
-        let deadline = self.engine.next_deadline();
-        self.alarm.set(if fresh { Some(deadline.map_or(next, |at| at.min(next))) } else { deadline });
+        let next = if fresh { Some(next) } else { self.publisher.deadline() };
+        self.alarm.set([self.engine.next_deadline(), next].into_iter().flatten().min());
         self.end_if_over();
     }
 
@@ -361,8 +361,8 @@ impl Kernel {
         match said {
             Said::Started => self.tell(Event::Started { generation }),
             Said::Ready => self.tell(Event::Ready { generation }),
-            Said::Failed(why) => {
-                live.error = Some(why);
+            Said::Failed(error) => {
+                live.error = Some(error);
                 self.gone.push(generation);
                 self.tell(Event::Failed { generation, why: FailedStart::Error });
             }
@@ -551,7 +551,7 @@ impl Kernel {
         if let Some(live) = live {
             error = match fact.what {
                 What::StartFailed { why: FailedStart::TooLate }
-                | What::Ended { reason: Reason::NotReady, .. } => live.seat.not_ready(),
+                | What::Ended { reason: Reason::NotReady, .. } => live.seat.not_ready().map(StartError::from),
                 What::StartFailed { .. } => live.error.clone(),
                 _ => None,
             };
@@ -564,7 +564,7 @@ impl Kernel {
             extras.within = entry.within;
             account = entry.limit;
         }
-        extras.error = error.as_deref();
+        extras.error = error.as_ref().map(|error| self.sayings.news(&path, error));
         let engine = &self.engine;
         let scene = Scene { at: clock::wall(), now: clock::now(), path: &|id| engine.path(id) };
         let line = FactLine::of(fact, &scene, &extras);
@@ -573,7 +573,8 @@ impl Kernel {
         {
             account = self.table.supervisor_of(above);
         }
-        self.sayings.note(&line.path, fact, engine, account, extras.error, extras.who);
+        let short = error.as_ref().map(|error| &*error.short);
+        self.sayings.note(&line.path, fact, engine, account, short, self.requests.asking.as_ref());
         if fact.what == What::Ready && self.trees.not_ready.contains(&fact.path) {
             self.trees.not_ready.retain(|tree| *tree != fact.path);
             if self.trees.not_ready.is_empty() {
@@ -605,13 +606,15 @@ impl Kernel {
         vanished.iter().for_each(|path| self.forget(path));
     }
 
-    /// A child that was added at run time is no more.
+    /// A child is no more. What was planned may be asked for its lines and its past all the same, and may come back.
     fn forget(&mut self, path: &str) {
-        self.sayings.forget(path);
-        if let Some(child) = self.children.remove(path) {
-            self.house.os.forget(&child.path);
-            self.record.forget(&child.path);
+        if self.children.get(path).is_none_or(|child| child.is_planned()) {
+            return;
         }
+        self.children.remove(path);
+        self.sayings.forget(path);
+        self.house.os.forget(path);
+        self.record.forget(path);
     }
 
     /// The daemon ends with its trees; a tree that a person stopped may be started again, so it only counts when the

@@ -3,16 +3,20 @@
 //! Rows stand in chunks of 64 that are shared with the views published before: a change copies the pointers of its
 //! chunk and no other. Only a child that has come or gone lays out everything anew, and even then by pointer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use woodward_engine::{Engine, PathId, view};
+use woodward_engine::{Engine, PathId, Time, view};
 
 use super::view::{Row, View};
+use crate::os::clock;
 
 /// Rows in a chunk.
 const CHUNK: usize = 64;
+/// How often within its period a window is looked at.
+const FADES: u32 = 10;
 
 /// Keeps the published view in step with the engine.
 pub(super) struct Publisher {
@@ -22,13 +26,29 @@ pub(super) struct Publisher {
     version: u64,
     started: String,
     changed: Vec<PathId>,
+    /// Rows whose restarts in the window become fewer with time, without any event, and when to look at them again.
+    fading: HashSet<PathId>,
+    look_again: Option<Time>,
 }
 
 impl Publisher {
     /// An empty view; `started` as in [`View`].
     pub(super) fn new(view: Arc<ArcSwap<View>>, started: String) -> Publisher {
-        let (chunks, places, changed) = (Vec::new(), HashMap::new(), Vec::new());
-        Publisher { view, chunks, places, version: 0, started, changed }
+        Publisher {
+            view,
+            chunks: Vec::new(),
+            places: HashMap::new(),
+            version: 0,
+            started,
+            changed: Vec::new(),
+            fading: HashSet::new(),
+            look_again: None,
+        }
+    }
+
+    /// When a row changes by time alone.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.look_again
     }
 
     /// Something of this row has changed that the engine does not know.
@@ -43,6 +63,11 @@ impl Publisher {
         print: impl Fn(&Engine, &view::Row) -> Row,
         mut gone: impl FnMut(&str),
     ) {
+        let now = clock::now();
+        if self.look_again.is_some_and(|at| at <= now) {
+            self.look_again = None;
+            self.changed.extend(self.fading.drain());
+        }
         engine.take_changed(&mut self.changed);
         if self.changed.is_empty() {
             return;
@@ -53,6 +78,11 @@ impl Publisher {
         let mut moved = false;
         for id in changed.drain(..) {
             let row = engine.row(id).map(|row| Arc::new(print(engine, &row)));
+            if let Some(limit) = row.as_ref().and_then(|row| row.limit).filter(|limit| limit.used > 0) {
+                self.fading.insert(id);
+                let again = now + Duration::from_secs(limit.period.into()) / FADES + Duration::from_secs(1);
+                self.look_again = Some(self.look_again.map_or(again, |at| at.min(again)));
+            }
             let Some(&at) = self.places.get(&id) else {
                 moved |= row.is_some();
                 continue;

@@ -9,6 +9,7 @@ use woodward_engine::{Engine, Exit, Fact, FailedStart, Reason, Time, What, spec}
 use super::Who;
 use super::table::{Account, Table};
 use super::view::{Exhausted, Held, Kind, Limit, Row, State};
+use super::worker::StartError;
 use crate::os::clock;
 use crate::record::fact::{probe, strategy};
 use crate::record::words::{exit, leaf, rfc3339, signal, span};
@@ -33,6 +34,8 @@ struct Saying {
     hand: Option<Who>,
     /// How long its next start is delayed.
     delay: Option<Duration>,
+    /// Why its last start failed that did.
+    error: Option<StartError>,
 }
 
 impl Sayings {
@@ -90,6 +93,16 @@ impl Sayings {
     /// How long the start that now goes out was delayed; asked once.
     pub(super) fn take_delay(&mut self, path: &str) -> Option<Duration> {
         self.0.get_mut(path)?.delay.take()
+    }
+
+    /// The error as it is to be recorded: in full, or shortly if it is the same as the last time.
+    pub(super) fn news<'a>(&mut self, path: &str, error: &'a StartError) -> &'a str {
+        let last = &mut self.of(path).error;
+        if last.as_ref() == Some(error) {
+            return &error.short;
+        }
+        *last = Some(error.clone());
+        &error.text
     }
 
     /// The path is no more.

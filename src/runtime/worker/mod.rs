@@ -28,6 +28,7 @@ use std::sync::Arc;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use woodward_engine::Exit;
 
+use crate::os::SpawnError;
 pub(super) use seat::{Child, House, Seat};
 
 /// Something in the seat has changed.
@@ -40,14 +41,41 @@ pub(super) enum Said {
     Started,
     /// Its condition holds and its `after_ready` hooks have succeeded.
     Ready,
-    /// Last: the start failed and nothing of it is left; the part after `cannot start PATH: `.
-    Failed(String),
+    /// Last: the start failed and nothing of it is left.
+    Failed(StartError),
     /// Last: it ended and nothing of it is left.
     Ended(Exit),
     /// A note for the record: a word in snake_case and a clause.
     Note(&'static str, String),
     /// `STATUS=` of sd_notify.
     Status(String),
+}
+
+/// Why a start failed: the part after `cannot start PATH: `.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StartError {
+    /// All of it: `omniNames: not found in /usr/bin:/bin`.
+    pub(super) text: String,
+    /// As much as fits into a row: `omniNames: not found`.
+    pub(super) short: String,
+}
+
+impl From<String> for StartError {
+    fn from(text: String) -> StartError {
+        StartError { short: text.clone(), text }
+    }
+}
+
+impl From<&SpawnError> for StartError {
+    fn from(error: &SpawnError) -> StartError {
+        let text = error.to_string();
+        match error {
+            SpawnError::NotFound { program, .. } => {
+                StartError { short: format!("{program}: not found"), text }
+            }
+            _ => StartError::from(text),
+        }
+    }
 }
 
 /// The actor. It has no state but its seat.

@@ -14,10 +14,10 @@ use tokio::task::AbortHandle;
 use woodward_engine::{Exit, Gen, Incident};
 
 use super::commands::{self, Additions};
-use super::{Look, Said};
+use super::{Look, Said, StartError};
 use crate::os::notify::{Notice, NotifyServer};
 use crate::os::{ExitStatus, Launch, Os, ProcessEvent, Program, Role, Scope, SpawnError};
-use crate::record::Stream;
+use crate::record::{Stream, words};
 use crate::runtime::inbox::{Inbox, Input};
 use crate::runtime::readiness::Mark;
 use crate::runtime::table::WorkerRef;
@@ -54,6 +54,11 @@ impl Child {
         let first = commands::program(&path, &plan, &plan.command);
         let again = plan.command_on_restart.as_ref().map(|command| commands::program(&path, &plan, command));
         Child { path, plan, shutdown, stream, first, again }
+    }
+
+    /// It stands in a tree file under this very path; otherwise it was added at run time.
+    pub(in crate::runtime) fn is_planned(&self) -> bool {
+        *self.plan.path == *self.path
     }
 
     /// Whether one that runs can be asked for its readiness again, with the same answer and nothing else happening.
@@ -161,7 +166,7 @@ enum Proof {
 /// How it ended: the last thing said of it.
 #[derive(Clone, Debug)]
 pub(super) enum Outcome {
-    Failed(String),
+    Failed(StartError),
     Ended(Exit),
 }
 
@@ -318,7 +323,7 @@ impl Seat {
     fn launching(&self) -> Option<Step> {
         let refused = match &self.lock().main {
             Main::NotYet | Main::Launched => return None,
-            Main::Refused(error) => Some(error.to_string()),
+            Main::Refused(error) => Some(StartError::from(error)),
             Main::Running { .. } | Main::Exited(_) | Main::Emptied(_) => None,
         };
         match refused {
@@ -348,7 +353,7 @@ impl Seat {
                     Helper::Over(end) => {
                         if let Err(why) = verdict("stop command", self.child.plan.stop.command.as_ref(), end)
                         {
-                            self.say(Said::Note("hook_failed", why));
+                            self.say(Said::Note("hook_failed", why.text));
                         }
                         Some(self.signal())
                     }
@@ -489,7 +494,7 @@ impl Seat {
             }
             (Helper::Over(end), hook) => {
                 if let Err(why) = verdict("after_stop", hook, end) {
-                    self.say(Said::Note("hook_failed", why));
+                    self.say(Said::Note("hook_failed", why.text));
                 }
                 Some(Step::After(n + 1))
             }
@@ -733,11 +738,14 @@ fn verdict(
     which: &str,
     hook: Option<&Vec<String>>,
     end: Result<ExitStatus, SpawnError>,
-) -> Result<(), String> {
+) -> Result<(), StartError> {
     let name = hook.and_then(|command| command.first()).map_or("", String::as_str);
     match end {
         Ok(ExitStatus::Code(0)) => Ok(()),
-        Ok(status) => Err(format!("{which} {name}: {}", crate::record::words::exit(commands::exit(status)))),
-        Err(error) => Err(format!("{which} {error}")),
+        Ok(status) => Err(format!("{which} {name}: {}", words::exit(commands::exit(status))).into()),
+        Err(error) => {
+            let StartError { text, short } = StartError::from(&error);
+            Err(StartError { text: format!("{which} {text}"), short: format!("{which} {short}") })
+        }
     }
 }
