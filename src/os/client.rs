@@ -755,7 +755,7 @@ impl Client {
                     }
                 }
                 Report::Ping => self.order(&mut self.lock(), &Order::Pong, Vec::new()),
-                Report::Logs if self.turn.is_daemons() => self.turned.notify_waiters(),
+                Report::Logs if self.turn.is_daemons() => self.turned.notify_one(),
                 // We did not answer for a while.
                 Report::Logs => self.order(&mut self.lock(), &Order::Logs, Vec::new()),
                 Report::Hello { .. } | Report::End => {}
@@ -911,15 +911,9 @@ impl Client {
         stale.iter().for_each(Group::remove);
     }
 
-    /// Resolves when the daemon reads the log pipes.
+    /// Resolves when the keeper has handed the log pipes back.
     pub async fn log_turn(&self) {
-        loop {
-            let turned = self.turned.notified();
-            if self.reads_logs() {
-                return;
-            }
-            turned.await;
-        }
+        self.turned.notified().await;
     }
 }
 

@@ -98,6 +98,11 @@ impl Os {
         self.client.signals()
     }
 
+    /// Resolves when the keeper, which empties the log pipes while this daemon begins or hangs, hands them back.
+    pub async fn log_turn(&self) {
+        self.client.log_turn().await;
+    }
+
     /// Children of children that were left to the keeper and have ended, so far.
     pub fn orphans(&self) -> u64 {
         self.client.orphans()

@@ -144,7 +144,7 @@ impl LogPipe {
         self.writer.clone()
     }
 
-    /// Readable (level-triggered) when [`LogPipe::pump`] is worth calling.
+    /// Readable when [`LogPipe::pump`] is worth calling.
     pub fn reader(&self) -> BorrowedFd<'_> {
         self.fifo.as_fd()
     }
@@ -154,16 +154,16 @@ impl LogPipe {
         self.shared.as_ref().is_none_or(|shared| shared.client.reads_logs())
     }
 
-    /// Resolves when it may.
-    pub async fn ours(&self) {
-        if let Some(shared) = &self.shared {
-            shared.client.log_turn().await;
+    /// Bytes the keeper has thrown away because the segment was full and the daemon away; each is told once, when
+    /// it is this daemon's turn again.
+    pub fn take_missed(&mut self) -> u64 {
+        let missed = drain::read_word(self.segment.as_raw_fd(), drain::DISCARDED);
+        if missed == 0 || !self.is_ours() {
+            return 0;
         }
-    }
-
-    /// Bytes the keeper has thrown away because the segment was full and the daemon away.
-    pub fn missed(&self) -> u64 {
-        drain::read_word(self.segment.as_raw_fd(), drain::DISCARDED)
+        // What cannot be reset is told again.
+        let _ = self.segment.write_all_at(&0u64.to_le_bytes(), drain::DISCARDED);
+        missed
     }
 
     /// Moves up to [`PIECE`] bytes from the FIFO into the segment. Bytes moved; 0 when the FIFO is empty, there is

@@ -3,7 +3,8 @@
 //! Work per line is done only when somebody wants single lines: a follower, the journal, the console. The ring needs the
 //! tail of a batch, a file the batch as it is. That is what makes a flood cheap.
 //!
-//! A line is lost for one of three reasons (rate limit, a sink that is too slow, no room for the segment). Each is counted at
+//! A line is lost for one of four reasons: rate limit, a sink that is too slow, no room for the segment, no room for it
+//! while the keeper read instead of us. Each is counted at
 //! once and said in the stream itself, at most once a second.
 
 use std::sync::Arc;
@@ -48,6 +49,8 @@ struct Missed {
     rate: u64,
     slow: u64,
     room: u64,
+    /// Bytes.
+    away: u64,
 }
 
 /// What became of one look.
@@ -119,6 +122,18 @@ impl Cutter {
         Look::Something
     }
 
+    /// Asks what the keeper had to throw away.
+    pub(super) fn look_for_missed(&mut self) {
+        let source = self.source.clone();
+        let bytes = source.intake.as_ref().map_or(0, |intake| lock(intake).pipe.take_missed());
+        if bytes > 0 {
+            // How many lines that were nobody knows.
+            self.missed.away += bytes;
+            self.source.count_dropped(1);
+            self.say_soon();
+        }
+    }
+
     /// When losses have to be said.
     pub(super) fn say_at(&self) -> Option<Time> {
         self.say_at
@@ -128,6 +143,13 @@ impl Cutter {
     pub(super) fn say(&mut self) {
         self.say_at = None;
         let missed = std::mem::take(&mut self.missed);
+        if missed.away > 0 {
+            let text = format!(
+                "woodward: {} bytes dropped: no room for them while the daemon was away\n",
+                missed.away
+            );
+            self.pass(text.into_bytes(), 1, 0);
+        }
         for (lines, why) in [
             (missed.rate, " by log_rate_limit"),
             (missed.slow, ": what they go to is too slow"),
@@ -158,7 +180,7 @@ impl Cutter {
         if thrown.bytes > 0 {
             self.miss(|missed| &mut missed.room, thrown.lines.max(1));
         }
-        0
+        usize::try_from(thrown.bytes).unwrap_or(usize::MAX)
     }
 
     /// What still comes is somebody else's.
@@ -249,6 +271,10 @@ impl Cutter {
     fn miss(&mut self, which: impl FnOnce(&mut Missed) -> &mut u64, lines: u64) {
         *which(&mut self.missed) += lines;
         self.source.count_dropped(lines);
+        self.say_soon();
+    }
+
+    fn say_soon(&mut self) {
         self.say_at.get_or_insert_with(|| clock::now() + GATHER);
     }
 }

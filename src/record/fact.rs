@@ -12,8 +12,8 @@ use woodward_engine::effect::TreeEnd;
 use woodward_engine::spec::{Exhausted, Strategy};
 use woodward_engine::{Exit, Fact, FailedStart, PathId, Reason, Time, What};
 
+use super::Who;
 use super::words::{self, leaf, span};
-use crate::runtime::Who;
 use crate::tree::{Probe, WorkerPlan};
 
 /// One line of `events`, one step of `why`, one row of the history.

@@ -37,6 +37,7 @@ enum Command {
     Add(Box<Cutter>),
     Remove(u64),
     LookAt(u64),
+    LookAtAll,
     Settle(oneshot::Sender<()>),
     End,
 }
@@ -82,6 +83,11 @@ impl Logger {
     /// A generation has begun or ended.
     pub(super) fn look_at(&self, token: u64) {
         self.tell(Command::LookAt(token));
+    }
+
+    /// The keeper has read what was written meanwhile, and now it is our turn again.
+    pub(super) fn look_at_all(&self) {
+        self.tell(Command::LookAtAll);
     }
 
     /// Resolves when all that was written before has been cut into lines and handed to the sinks.
@@ -167,7 +173,8 @@ impl Thread {
                 Command::Add(cutter) => {
                     let token = cutter.source.token;
                     if let Some(intake) = &cutter.source.intake {
-                        let event = EpollEvent::new(EpollFlags::EPOLLIN, token);
+                        // Edges: a FIFO that is the keeper's to read must not keep this thread awake.
+                        let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, token);
                         // Only a lack of kernel memory could refuse it; then it is read when it begins and ends.
                         let _ = self.epoll.add(lock(intake).pipe.reader(), event);
                     }
@@ -184,6 +191,12 @@ impl Thread {
                 }
                 Command::LookAt(token) => {
                     ready.insert(token);
+                }
+                Command::LookAtAll => {
+                    for (token, cutter) in &mut self.cutters {
+                        cutter.look_for_missed();
+                        ready.insert(*token);
+                    }
                 }
                 Command::Settle(done) => self.settling.push(done),
                 Command::End => return false,

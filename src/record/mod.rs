@@ -28,6 +28,7 @@ mod sinks;
 mod stream;
 #[cfg(test)]
 mod tests;
+pub mod view;
 pub mod why;
 pub mod words;
 
@@ -42,7 +43,6 @@ use tokio::sync::broadcast;
 
 use crate::os::pipe::LogPipe;
 use crate::os::{Os, clock};
-use crate::runtime::view::View;
 use crate::tree::{Output, Probe, WorkerPlan};
 use cutter::Cutter;
 use fact::FactLine;
@@ -51,6 +51,7 @@ use logger::Logger;
 use sinks::Sinks;
 pub use stream::Stream;
 use stream::{Intake, Source};
+use view::View;
 use why::{Known, Why};
 
 /// The first fact of each daemon.
@@ -91,6 +92,15 @@ pub enum Format {
     Text,
     /// One object a line.
     Json,
+}
+
+/// Who asks, for the record.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Who {
+    /// Login name or uid.
+    pub by: String,
+    /// What they wrote with it (`hold -m`).
+    pub text: Option<String>,
 }
 
 /// One line of output of a child.
@@ -148,6 +158,9 @@ impl Record {
             lines: broadcast::Sender::new(FOLLOWED),
         });
         let _ = back.0.set(Arc::downgrade(&inner));
+        if let Some(os) = &inner.os {
+            tokio::spawn(take_over(os.clone(), Arc::downgrade(&inner.logger)));
+        }
         let text =
             format!("daemon started, woodward {}, pid {}", env!("CARGO_PKG_VERSION"), std::process::id());
         inner.fact(FactLine::note(clock::wall(), 0, "", 0, DAEMON_STARTED, text));
@@ -249,6 +262,15 @@ impl Record {
     pub async fn close(&self) {
         self.settled().await;
         let _ = tokio::time::timeout(PATIENCE, self.0.sinks.flushed()).await;
+    }
+}
+
+/// Whenever the keeper hands the log pipes back, what it has read is looked at.
+async fn take_over(os: Os, logger: Weak<Logger>) {
+    loop {
+        os.log_turn().await;
+        let Some(logger) = logger.upgrade() else { return };
+        logger.look_at_all();
     }
 }
 

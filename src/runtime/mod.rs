@@ -14,7 +14,6 @@ mod publish;
 mod readiness;
 mod rows;
 mod table;
-pub mod view;
 mod worker;
 
 use std::path::PathBuf;
@@ -28,6 +27,7 @@ use woodward_engine::{Reply, Time, Verb};
 use crate::os::notify::NotifyServer;
 use crate::os::{Os, clock};
 use crate::record::Record;
+pub use crate::record::{Who, view};
 use crate::tree::Plan;
 use inbox::{Inbox, Input};
 use view::View;
@@ -39,15 +39,6 @@ pub struct Handle {
     view: Arc<ArcSwap<View>>,
     record: Record,
     plans: Arc<ArcSwap<Vec<Arc<Plan>>>>,
-}
-
-/// Who asks, for the record.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Who {
-    /// Login name or uid.
-    pub by: String,
-    /// What they wrote with it (`hold -m`).
-    pub text: Option<String>,
 }
 
 /// The kernel is gone or rebuilding itself; try again.

@@ -2,8 +2,8 @@
 
 use super::{Chain, Known, some};
 use crate::record::fact::FactLine;
+use crate::record::view::{Held, Row, State};
 use crate::record::words::{clock, from_rfc3339, is_within, parent};
-use crate::runtime::view::{Held, Row, State};
 
 /// What became of the path, and because of what, with full paths.
 pub(super) fn answer(known: &Known<'_>, chain: &Chain<'_>) -> String {

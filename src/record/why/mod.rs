@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::fact::FactLine;
 use super::words::{is_within, leaf, parent};
 use super::{DAEMON_STARTED, Line};
-use crate::runtime::view::Row;
+use crate::record::view::Row;
 
 /// Lines of output shown of the one that ended.
 const LAST_LINES: usize = 5;

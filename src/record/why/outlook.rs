@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::answer::{hand, holder, word};
 use super::{Chain, Known, some};
+use crate::record::view::{Exhausted, Kind, Limit, Row, State};
 use crate::record::words::{about, clock, from_rfc3339, is_within, leaf, parent, span};
-use crate::runtime::view::{Exhausted, Kind, Limit, Row, State};
 
 /// `up for 38s`.
 pub(super) fn now(known: &Known<'_>) -> Option<String> {

@@ -1,6 +1,6 @@
 use super::*;
+use crate::record::view::{Exhausted, Held, Kind, Limit, State};
 use crate::record::words::rfc3339;
-use crate::runtime::view::{Exhausted, Held, Kind, Limit, State};
 
 /// 03:12:40.118 of some day.
 const AT: u64 = 20_000 * 86_400_000 + 11_560_118;
