@@ -79,7 +79,7 @@ fn logs_have_the_path_in_front_when_there_are_several() {
 
 #[test]
 fn following_ends_when_the_daemon_does() {
-    let bed = Bed::up(TREE);
+    let mut bed = Bed::up(TREE);
     let follow = |args: &[&str]| {
         let mut command = bed.command();
         let child = command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
@@ -94,7 +94,8 @@ fn following_ends_when_the_daemon_does() {
     line.clear();
     reader.read_line(&mut line).expect("what comes is told");
     assert!(line.contains("first is here"), "{line}");
-    bed.stop();
+    kill(bed.daemon(), libc::SIGTERM);
+    assert_eq!(bed.wait_for_the_end().code(), Some(0));
     assert_eq!(lines.wait().expect("it can be waited for").code(), Some(75));
     let mut reader = BufReader::new(facts.stdout.take().expect("it is piped")).lines();
     assert!(reader.any(|line| line.is_ok_and(|line| line.contains("ended"))));
