@@ -149,6 +149,16 @@ pub fn held_by(held: &Held, zone: i32) -> String {
     }
 }
 
+/// Whether a reason says no more than the state itself.
+fn is_said_by(reason: &str, state: State) -> bool {
+    matches!(
+        (state, reason),
+        (State::Starting, "starting")
+            | (State::Stopping, "stopping")
+            | (State::Waiting, "waits for its turn")
+    )
+}
+
 /// Whether nothing is to be said about it.
 fn is_up(row: &Row) -> bool {
     matches!(row.state, State::Up | State::Done)
@@ -215,8 +225,11 @@ impl Page<'_> {
         } else {
             out.push_str(&format!("{shown}\n  {}\n", self.daemon));
         }
-        for line in wrap(&self.style.text(&reason(top, self.now, self.zone)), WIDTH - 2) {
-            out.push_str(&format!("  {line}\n"));
+        let why = reason(top, self.now, self.zone);
+        if !is_said_by(&why, top.state) {
+            for line in wrap(&self.style.text(&why), WIDTH - 2) {
+                out.push_str(&format!("  {line}\n"));
+            }
         }
         let mut entries = Vec::new();
         self.children(rows, 0, &mut entries);

@@ -90,11 +90,19 @@ impl Peer {
 }
 
 async fn let_in(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
-    if peer.may(geteuid().as_raw()) {
-        return next.run(request).await;
+    if !peer.may(geteuid().as_raw()) {
+        let error = format!("cannot let {} in: this daemon belongs to another user", peer.name());
+        return Problem::new(77, error).hint("ask as its user, or as root").into_response();
     }
-    let error = format!("cannot let {} in: this daemon belongs to another user", peer.name());
-    Problem::new(77, error).hint("ask as its user, or as root").into_response()
+    // In a task of its own: a panic there is an answer too, and not the end of the connection.
+    match tokio::spawn(next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let problem = Problem::new(1, "cannot answer: a mistake in woodward itself")
+                .hint("the daemon's standard error says where; please report it");
+            json(StatusCode::INTERNAL_SERVER_ERROR, &problem)
+        }
+    }
 }
 
 // ---- answers

@@ -93,6 +93,7 @@ impl House for Fake {
     }
 
     fn why(&self, path: &str, _: i32) -> Why {
+        assert!(path != "t/a", "a mistake");
         Why { path: path.to_owned(), answer: format!("{path} is up"), ..Why::default() }
     }
 
@@ -230,6 +231,13 @@ fn malformed_http_harms_nobody() {
         drop(stream);
     }
     check(&served.socket, "GET /v1", "200", "woodward");
+}
+
+#[test]
+fn a_mistake_in_the_daemon_is_an_answer_too() {
+    let served = served(Fake::of(PATHS));
+    check(&served.socket, "GET /v1/why?path=t/a", "500", "\"error\":\"cannot answer: a mistake in woodward");
+    check(&served.socket, "GET /v1/why?path=b", "200", "t/g/b is up");
 }
 
 #[test]
