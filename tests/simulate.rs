@@ -70,23 +70,23 @@ now  the tree gave up; nothing is left running";
 #[test]
 fn a_simulation_without_faults_is_a_start_and_a_stop() {
     let expected = "
-     0.000  minimal   started
+     0.000  t         started
      0.001  web       started
      0.001  web       ready
-     0.001  minimal   ready
-     0.001  minimal   1 of 1 up
-    10.001  minimal   asked to stop: no time limit
-    10.001  minimal   stopping: shutdown
+     0.001  t         ready
+     0.001  t         1 of 1 up
+    10.001  t         asked to stop: no time limit
+    10.001  t         stopping: shutdown
     10.001  web       asked to stop: SIGTERM, 5s
     10.021  web       ended: exit 0; its group is empty
-    10.021  minimal   ended: shutdown
-    10.021  minimal   tree ended: stopped as asked";
-    check(&["simulate", "supervisors/minimal.toml"], 0, expected);
+    10.021  t         ended: shutdown
+    10.021  t         tree ended: stopped as asked";
+    check(&["simulate", "tests/cli/one.toml"], 0, expected);
 }
 
 #[test]
 fn a_hanging_start_gives_up_after_six_tries() {
-    let output = woodward(&["simulate", "supervisors/minimal.toml", "--fault", "web=hangs_in_start*always"]);
+    let output = woodward(&["simulate", "tests/cli/one.toml", "--fault", "web=hangs_in_start*always"]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("the tree gave up"), "{text}");
     assert_eq!(text.matches("start failed: not ready within 1m").count(), 5, "{text}");
@@ -115,14 +115,14 @@ fn a_replay_shows_events_effects_and_changes_of_state() {
         "{text}"
     );
     let expected = "
-cannot replay supervisors/minimal.toml: line 2: `id` is none of supervisor, worker, at
+cannot replay tests/cli/one.toml: line 1: `id` is none of supervisor, worker, at
 hint: `woodward simulate` reads tree files";
-    check(&["replay", "supervisors/minimal.toml"], 78, expected);
+    check(&["replay", "tests/cli/one.toml"], 78, expected);
 }
 
 #[test]
 fn check_says_one_friendly_line_about_a_good_file() {
-    check(&["check", "supervisors/minimal.toml"], 0, "supervisors/minimal.toml: 1 service, no errors");
+    check(&["check", "tests/cli/one.toml"], 0, "tests/cli/one.toml: 1 service, no errors");
 }
 
 #[test]

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use woodward_engine::spec::{self, Exhausted, Kind, Order, Restart, Shutdown, Strategy};
 
-use super::decode::{Settings, Typed};
 use super::diagnostic::Report;
 use super::environment;
 use super::expand::{Level, Made};
 use super::patience;
 use super::plan::{KillMode, WorkerPlan};
+use super::settings::{Settings, Typed};
 use super::units;
 use super::value::{Table, Value};
 use super::variables::Mode;
@@ -122,7 +122,7 @@ pub fn worker(report: &mut Report, own: &Table, settings: &Settings, plan: &Work
         }
     }
     let listed = own.get("command").and_then(Value::list).unwrap_or_default();
-    let dollar = |value: &&Value| value.text().is_some_and(|text| names_a_variable(text));
+    let dollar = |value: &&Value| value.text().is_some_and(names_a_variable);
     if let Some(element) = listed.iter().find(dollar).filter(|_| !shell) {
         let text = element.text().unwrap_or_default();
         report

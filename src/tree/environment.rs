@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::decode::{self, At, Typed};
+use super::decode::{self, At};
 use super::keys;
 use super::layers;
+use super::settings::Typed;
 use super::source::Span;
 use super::value::{Table, Value};
 use super::variables::{Context, Variables};

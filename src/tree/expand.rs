@@ -6,20 +6,21 @@ use std::path::PathBuf;
 use woodward_engine::event::Key;
 use woodward_engine::spec::{self, Children, Kind};
 
-use super::decode::{self, At, Settings};
+use super::decode::{self, At};
 use super::diagnostic::Report;
 use super::environment::{Environments, Says};
 use super::keys;
 use super::layers;
 use super::plan::{LeftOut, SupervisorPlan, WorkerPlan};
 use super::said::{self, Said};
+use super::settings::{Settings, Typed};
 use super::source::Span;
 use super::value::{Data, Table, Value};
 use super::variables::{Context, Datum, Item, Mode, Origin, Variable, Variables};
-use super::{advice, hints, rules, supervisor, worker};
+use super::{advice, each, hints, rules, supervisor, worker};
 
 /// More children than this are a mistake in an `each`.
-const MOST_CHILDREN: usize = 100_000;
+pub const MOST_CHILDREN: usize = 100_000;
 
 /// One reading of one tree.
 pub struct Reader {
@@ -248,7 +249,7 @@ impl Reader {
         let Some(table) = tree.get("vars").and_then(Value::table) else { return };
         decode::below_a_table(&mut self.vars, table, keys::AT_ROOT);
         for entry in &table.entries {
-            if let Err(message) = check_name(&entry.key) {
+            if let Err(message) = each::check_name(&entry.key) {
                 self.report().error(entry.key_span, message).allowed("a-z, 0-9, _; a letter first");
             }
             self.vars.declare(scope, &entry.key, entry.value.clone());
@@ -261,7 +262,7 @@ impl Reader {
             None => vec![level.items.clone()],
             Some(each) => {
                 let each = each.value.clone();
-                self.items(&each, table, level)
+                each::items(&mut self.vars, &each, table, level)
             }
         };
         let mut occurrences = Vec::new();
@@ -286,145 +287,9 @@ impl Reader {
         let key = keys::find(keys::AT_WORKER, "id")?;
         let at = At { keys: keys::AT_WORKER, name: parent, around: None };
         match decode::value(&mut self.vars, key, value, at, context)? {
-            decode::Typed::Text(id) => Some((id, value.span)),
+            Typed::Text(id) => Some((id, value.span)),
             _ => None,
         }
-    }
-
-    /// The items of an `each`, each with those of the enclosing ones.
-    fn items(&mut self, each: &Value, table: &Table, level: &Level) -> Vec<Vec<Item>> {
-        let Some(entry) =
-            each.table().filter(|each| each.entries.len() == 1).map(|each| each.entries[0].clone())
-        else {
-            self.report()
-                .error(each.span, "`each` takes one name")
-                .hint("each.x = [...]; for more, nest supervisors");
-            return Vec::new();
-        };
-        let scope = self.vars.report.sources.file(each.span.file).scope;
-        let taken = self.vars.names(scope).contains(&entry.key)
-            || level.items.iter().any(|i| i.name == entry.key && i.scope == scope);
-        if let Err(message) = check_name(&entry.key) {
-            self.report().error(entry.key_span, message).allowed("a-z, 0-9, _; a letter first");
-        } else if taken {
-            self.report().error(entry.key_span, format!("there is a variable `{}` already", entry.key));
-        }
-        if table.text("id").is_some_and(|id| !uses(id, &entry.key)) {
-            let span = table.get("id").map_or(each.span, |id| id.span);
-            self.report().error(span, format!("`id` must use ${{{}}}: one entry, many children", entry.key));
-            return Vec::new();
-        }
-        let item = |index, datum, fields| Item { name: entry.key.clone(), scope, datum, fields, index };
-        let mut all = Vec::new();
-        for (index, (datum, fields)) in
-            self.item_values(&entry.key, &entry.value, level).into_iter().enumerate()
-        {
-            let mut items = level.items.clone();
-            items.push(item(index, datum, fields));
-            all.push(items);
-        }
-        all
-    }
-
-    fn item_values(
-        &mut self,
-        name: &str,
-        value: &Value,
-        level: &Level,
-    ) -> Vec<(Option<Datum>, BTreeMap<String, Datum>)> {
-        let context = Context { items: &level.items, me: None, mode: Mode::Replace };
-        let plain = |datum| (Some(datum), BTreeMap::new());
-        match &value.data {
-            Data::List(list) if list.iter().all(|element| element.table().is_some()) => {
-                let tables: Vec<&Table> = list.iter().filter_map(Value::table).collect();
-                self.rows(&tables, &context)
-            }
-            Data::List(list) => {
-                let list = self.vars.list(list, &context).unwrap_or_default();
-                list.into_iter().map(|text| plain(Datum::Text(text))).collect()
-            }
-            Data::Integer(count) => {
-                self.count(*count, value.span).map(|n| plain(Datum::Integer(n))).collect()
-            }
-            Data::Text(text) => match self.vars.replace(value.span, text, &context) {
-                Some(Datum::List(list)) => list.into_iter().map(|text| plain(Datum::Text(text))).collect(),
-                Some(Datum::Integer(count)) => {
-                    self.count(count, value.span).map(|n| plain(Datum::Integer(n))).collect()
-                }
-                Some(Datum::Text(file)) if file.ends_with(".toml") => {
-                    self.inventory(name, &file, value.span, &context)
-                }
-                Some(Datum::Text(text)) if text.parse::<i64>().is_ok() => {
-                    let count = text.parse().unwrap_or_default();
-                    self.count(count, value.span).map(|n| plain(Datum::Integer(n))).collect()
-                }
-                Some(_) => self.no_items(value.span),
-                None => Vec::new(),
-            },
-            _ => self.no_items(value.span),
-        }
-    }
-
-    fn no_items<T>(&mut self, span: Span) -> Vec<T> {
-        let allowed = "a list of strings, a list of tables, an integer, \"file.toml\"";
-        self.report().error(span, "`each` has nothing to repeat over").allowed(allowed);
-        Vec::new()
-    }
-
-    fn count(&mut self, count: i64, span: Span) -> std::ops::Range<i64> {
-        if (0..=MOST_CHILDREN as i64).contains(&count) {
-            return 0..count;
-        }
-        self.report()
-            .error(span, format!("`each` cannot repeat {count} times"))
-            .allowed(format!("0 to {MOST_CHILDREN}"));
-        0..0
-    }
-
-    fn rows(
-        &mut self,
-        tables: &[&Table],
-        context: &Context<'_>,
-    ) -> Vec<(Option<Datum>, BTreeMap<String, Datum>)> {
-        let mut rows = Vec::new();
-        for table in tables {
-            let mut fields = BTreeMap::new();
-            for entry in &table.entries {
-                if entry.key == "index" || !is_name(&entry.key) {
-                    let message = format!("`{}` cannot be the name of a field", entry.key);
-                    self.report().error(entry.key_span, message).allowed("a-z, 0-9, _; not `index`");
-                }
-                if let Some(datum) = self.vars.datum_in(&entry.value, context) {
-                    fields.insert(entry.key.clone(), datum);
-                }
-            }
-            rows.push((None, fields));
-        }
-        rows
-    }
-
-    /// `each.x = "file.toml"`: its `[[x]]` entries.
-    fn inventory(
-        &mut self,
-        name: &str,
-        file: &str,
-        span: Span,
-        context: &Context<'_>,
-    ) -> Vec<(Option<Datum>, BTreeMap<String, Datum>)> {
-        let source = self.vars.report.sources.file(span.file);
-        let (path, scope) = (relative(&source.dir.join(file)), source.scope);
-        let Some(table) = layers::read_file(&mut self.vars, &path, scope, Some(span)) else {
-            return Vec::new();
-        };
-        for entry in table.entries.iter().filter(|entry| entry.key != name) {
-            self.report()
-                .error(entry.key_span, format!("unknown key `{}` in an inventory of [[{name}]]", entry.key));
-        }
-        if !table.has(name) {
-            self.report().error(span, format!("{file} has no [[{name}]]"));
-        }
-        let tables: Vec<&Table> = table.tables(name).collect();
-        self.rows(&tables, context)
     }
 
     /// Why a child is not planned.
@@ -434,8 +299,7 @@ impl Reader {
         if let Some(value) = occurrence.table.get("enabled") {
             let at = At { keys: keys::AT_WORKER, name: path, around: None };
             let key = keys::find(keys::AT_WORKER, "enabled")?;
-            if decode::value(&mut self.vars, key, value, at, &context) == Some(decode::Typed::Boolean(false))
-            {
+            if decode::value(&mut self.vars, key, value, at, &context) == Some(Typed::Boolean(false)) {
                 return Some("enabled = false".to_owned());
             }
         }
@@ -467,30 +331,8 @@ impl Reader {
     }
 }
 
-/// `[a-z][a-z0-9_]*`, and none of the words that mean something by themselves.
-pub fn check_name(name: &str) -> Result<(), String> {
-    if ["tree", "host", "dir", "id", "path", "arg", "env"].contains(&name) {
-        return Err(format!("`{name}` means something by itself in ${{}}: take another name"));
-    }
-    if is_name(name) { Ok(()) } else { Err(format!("`{name}` cannot be the name of a variable")) }
-}
-
-/// `[a-z][a-z0-9_]*`.
-fn is_name(name: &str) -> bool {
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(fits)
-}
-
-/// Whether an id uses an item.
-fn uses(id: &str, name: &str) -> bool {
-    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    id.match_indices(name).any(|(at, _)| {
-        id[..at].contains("${") && !id[..at].ends_with(word) && !id[at + name.len()..].starts_with(word)
-    })
-}
-
 /// A path as people are shown it: from the working directory if it is below it.
-fn relative(path: &std::path::Path) -> PathBuf {
+pub fn relative(path: &std::path::Path) -> PathBuf {
     let here = std::env::current_dir().and_then(std::fs::canonicalize).ok();
     here.and_then(|here| path.strip_prefix(here).map(PathBuf::from).ok())
         .unwrap_or_else(|| path.to_path_buf())

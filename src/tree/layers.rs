@@ -74,11 +74,11 @@ pub fn merge(base: &mut Table, over: Table) {
     }
     for entry in over.entries {
         if entry.key == "child" {
-            if let Data::List(children) = entry.value.data {
-                children.into_iter().for_each(|child| match child.data {
-                    Data::Table(child) => merge_child(base, child),
-                    _ => {}
-                });
+            let children = if let Data::List(children) = entry.value.data { children } else { Vec::new() };
+            for child in children {
+                if let Data::Table(child) = child.data {
+                    merge_child(base, child);
+                }
             }
             continue;
         }

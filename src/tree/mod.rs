@@ -13,6 +13,7 @@
 mod advice;
 mod decode;
 mod diagnostic;
+mod each;
 mod environment;
 mod expand;
 mod expression;
@@ -26,6 +27,7 @@ mod plan;
 mod rules;
 mod said;
 pub mod schema;
+mod settings;
 mod source;
 mod supervisor;
 pub mod units;

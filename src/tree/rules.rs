@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use woodward_engine::spec::{self, AutoShutdown, Kind, Order};
 
-use super::decode::{self, At, Settings};
+use super::decode::{self, At};
 use super::expand::{Made, Reader};
 use super::hints;
 use super::keys::{self, Keys};
+use super::settings::Settings;
 use super::source::Span;
 use super::value::{Data, Table, Value};
 use super::variables::{Context, Mode, Variables};

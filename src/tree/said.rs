@@ -1,8 +1,8 @@
 //! What was said about each child, key by key, and where: the lines of `plan FILE PATH`.
 
-use super::decode::{Settings, Typed};
 use super::expand::Reader;
 use super::keys::{self, Key, Keys, Kind, Support};
+use super::settings::{Settings, Typed};
 use super::source::Place;
 
 /// A key of a child, with its value after variables and inheritance.

@@ -6,7 +6,7 @@ use woodward_engine::spec::{
     self, AutoShutdown, Exhausted, InitialStart, Order, Restart, Shutdown, Strategy,
 };
 
-use super::decode::{Settings, Typed};
+use super::settings::{Settings, Typed};
 use super::value::Table;
 use super::variables::Variables;
 

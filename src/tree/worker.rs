@@ -6,7 +6,7 @@ use std::time::Duration;
 use woodward_engine::spec::{self, Restart, Shutdown, Status};
 
 use super::advice;
-use super::decode::{self, At, Settings, Typed};
+use super::decode::{self, At};
 use super::environment::{self, Environment, From, Says};
 use super::expand::{Level, Reader};
 use super::keys;
@@ -14,6 +14,7 @@ use super::layers;
 use super::plan::{Identity, KillMode, Output, Probe, RateLimit, Resource, Stdin, Stop, WorkerPlan};
 use super::rules;
 use super::said::{self, Said};
+use super::settings::{Settings, Typed};
 use super::source::Span;
 use super::supervisor;
 use super::value::Table;
