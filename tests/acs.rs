@@ -82,6 +82,18 @@ impl Acs {
         out.status.success().then(|| String::from_utf8_lossy(&out.stdout).into_owned())
     }
 
+    /// Paths of services in the order in which their processes ended.
+    fn ended(&self) -> Vec<String> {
+        let facts = self.bed.ask(&["events", "--json"]);
+        let facts = facts
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a fact is JSON"));
+        let ends = facts.filter(|fact| fact["kind"] == "ended");
+        let paths = ends.map(|fact| fact["path"].as_str().expect("a path").to_owned());
+        let services = self.generations();
+        paths.filter(|path| services.contains_key(path)).collect()
+    }
+
     /// How many containers the manager knows.
     fn logged_in(&self) -> usize {
         self.ctl(&["containers"]).map_or(0, |text| text.lines().count())
@@ -114,7 +126,7 @@ fn all_fourteen_come_up_and_stop_in_the_reverse_order() {
     let pids: Vec<i32> = acs.generations().keys().map(|path| acs.bed.pid(path)).collect();
     acs.bed.ask(&["stop", "acs"]);
     assert!(!pids.into_iter().any(lives));
-    let ends: Vec<String> = ended(&acs.bed);
+    let ends = acs.ended();
     let at = |child: &str| {
         ends.iter().position(|path| path == child).unwrap_or_else(|| panic!("{child} in {ends:?}"))
     };
@@ -123,17 +135,6 @@ fn all_fourteen_come_up_and_stop_in_the_reverse_order() {
     assert!(at("acs/cdb") < at("acs/logging/logger"));
     assert!(at("acs/logging/logger") < at("acs/logging/channel"));
     assert_eq!(ends.last().map(String::as_str), Some("acs/naming"));
-}
-
-/// Paths in the order in which their processes ended.
-fn ended(bed: &Bed) -> Vec<String> {
-    let facts = bed.ask(&["events", "--json"]);
-    let facts =
-        facts.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a fact is JSON"));
-    facts
-        .filter(|fact| fact["kind"] == "ended")
-        .map(|fact| fact["path"].as_str().expect("a path").to_owned())
-        .collect()
 }
 
 #[test]
