@@ -129,7 +129,10 @@ impl Engine {
                 let window = self.kids[c].window.get_or_insert_default();
                 (window.add(self.now, limit.period), limit.intensity, limit.period)
             }
-            None => (node.window.add(self.now, node.sup.period), node.sup.intensity, node.sup.period),
+            None => {
+                self.places.touch(node.path);
+                (node.window.add(self.now, node.sup.period), node.sup.intensity, node.sup.period)
+            }
         };
         if count > intensity {
             self.exceeded(n, c, own);

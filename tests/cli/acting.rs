@@ -70,8 +70,12 @@ fn a_hold_is_seen_and_suspends_restarts() {
 fn who_does_not_wait_is_told_so() {
     let slow = "[[child]]\nid = \"slow\"\nready.file = \"ready\"\ncommand = [\"sleep\", \"1000\"]\n";
     let bed = Bed::started(&(TREE.to_owned() + slow));
+    bed.wait("a first process", |bed| bed.row("t/slow")["pid"].is_number());
+    let first = bed.generation("t/slow");
     check(&bed, &["restart", "--no-wait", "slow"], 0, &["t/slow: restart asked for, not waited for"]);
-    bed.wait("a process to wait for", |bed| bed.row("t/slow")["pid"].is_number());
+    bed.wait("a second process", |bed| {
+        bed.generation("t/slow") > first && bed.row("t/slow")["pid"].is_number()
+    });
     bed.write("ready", "");
     bed.wait_until_up();
     bed.stop();
