@@ -135,14 +135,15 @@ impl Engine {
         }
         for (path, place) in self.places.iter().filter(|(id, _)| *id != FOREST) {
             let sticky = place.sticky.as_deref().cloned().unwrap_or_default();
-            if place.sticky.is_some() || place.started {
+            let past = place.child.map_or(place.past, |c| self.kids[c].past);
+            if place.sticky.is_some() || past.started {
                 saved.paths.push(SavedPath {
                     path: self.places.spell(path),
                     hold: sticky.hold,
                     stopped: sticky.stopped,
                     parked: sticky.parked,
-                    started: place.started,
-                    restarts: place.restarts,
+                    started: past.started,
+                    restarts: past.restarts,
                 });
             }
         }
@@ -160,7 +161,7 @@ impl Engine {
             state: row.state,
             wanted: child.want == crate::child::Want::Up,
             until: row.next,
-            n: child.n,
+            n: child.beyond.as_ref().map_or(0, |b| b.n),
         });
         let Some(n) = child.sub else { return };
         let window: Vec<(u64, u32)> = self.nodes[n].window.runs().collect();
@@ -202,8 +203,8 @@ impl Engine {
         let mine = |path: &str| path.split('/').next() == Some(tree);
         for past in saved.paths.iter().filter(|p| mine(&p.path)) {
             let Some(id) = self.places.find(&past.path) else { continue };
-            self.places[id].started = past.started;
-            self.places[id].restarts = past.restarts;
+            self.places[id].past.started = past.started;
+            self.places[id].past.restarts = past.restarts;
             self.places.stick(id, |s| (s.hold, s.stopped, s.parked) = (past.hold, past.stopped, past.parked));
             if let Some(Hold { until: Some(until) }) = past.hold {
                 self.timers.set(until, Alarm::Release(id));
@@ -233,7 +234,7 @@ impl Engine {
                     && !self.places[id].is_stopped()
                     && self.places[id].parked().is_none() =>
             {
-                self.places[id].started = true;
+                self.places[id].past.started = true;
                 self.foundlings.by_path.insert(id, (found.generation, found.key));
                 self.foundlings.fates.insert(found.generation, found.fate);
                 None
@@ -324,8 +325,10 @@ impl Engine {
         let path = self.kids[c].path;
         self.generations.insert(generation, c);
         self.kids[c].generation = generation;
-        self.kids[c].n = self.foundlings.counts.remove(&path).unwrap_or(0);
-        self.places[path].generation = generation;
+        self.kids[c].past.generation = generation;
+        if let Some(n) = self.foundlings.counts.remove(&path) {
+            self.kids[c].beyond().n = n;
+        }
         self.set(c, St::Starting);
         self.fact(c, What::Adopted);
         match fate {

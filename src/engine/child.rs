@@ -14,10 +14,10 @@
 use crate::event::{Gen, Key, PathId};
 use crate::fact::{Fact, Incident, What};
 use crate::node::{Node, NodeIx};
-use crate::place::FOREST;
+use crate::place::{FOREST, Past};
 use crate::plan::Item;
 use crate::restart::Window;
-use crate::spec::{Restart, Worker};
+use crate::spec::{Ends, Restart, Worker};
 use crate::time::Time;
 use crate::timers::{Alarm, Ticket};
 use crate::{Effect, Engine, Reason};
@@ -99,15 +99,19 @@ pub(crate) struct Child {
     pub path: PathId,
     pub st: St,
     pub generation: Gen,
-    pub item: Arc<Item>,
     pub incident: Incident,
     /// Ready: since when. Down: when it ended or failed.
     pub at: Time,
+    pub key: Key,
+    pub traits: Traits,
+    /// It is on the list of changed rows.
+    pub dirty: bool,
+    pub past: Past,
+    pub item: Arc<Item>,
     pub prev: ChildIx,
     pub next: ChildIx,
     /// Position among its siblings: greater is later.
     pub seq: u32,
-    pub key: Key,
     /// Of a supervisor, its incarnation.
     pub sub: Option<NodeIx>,
     pub want: Want,
@@ -115,20 +119,53 @@ pub(crate) struct Child {
     pub mark: bool,
     /// Was ready once in this incarnation of its supervisor.
     pub was_ready: bool,
+    pub ticket: Ticket,
+    pub edges: Option<Box<Edges>>,
+    pub beyond: Option<Box<Beyond>>,
+}
+
+/// What most children never have.
+#[derive(Debug, Default)]
+pub(crate) struct Beyond {
     /// Restarts since it was last quiet.
     pub n: u32,
-    pub ticket: Ticket,
+    /// What its ticket stands for.
     pub deadline: Time,
     /// Once down, its restart waits so long (a sick child that is still being stopped).
     pub delay: Duration,
     /// Its own account.
-    pub window: Option<Box<Window>>,
-    pub edges: Option<Box<Edges>>,
+    pub window: Window,
+}
+
+/// What every end asks of a specification, at hand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Traits {
+    pub restart: Restart,
+    pub significant: bool,
+    pub supervisor: bool,
+    /// A worker with nothing that OTP does not have.
+    pub plain: bool,
+}
+
+impl Traits {
+    fn new(item: &Item) -> Traits {
+        let otp = Worker { key: Key(0), ..Worker::default() };
+        let plain = |worker: &Worker| {
+            let ends = Ends { stop_signal: worker.ends.stop_signal, ..Ends::default() };
+            *worker == Worker { key: worker.key, ends, ..otp }
+        };
+        Traits {
+            restart: item.restart,
+            significant: item.significant,
+            supervisor: item.supervisor().is_some(),
+            plain: item.backoff.is_none() && item.worker().is_some_and(plain),
+        }
+    }
 }
 
 impl Child {
     pub fn is_temporary(&self) -> bool {
-        self.item.restart == Restart::Temporary
+        self.traits.restart == Restart::Temporary
     }
 
     pub fn worker(&self) -> Option<&Worker> {
@@ -136,7 +173,11 @@ impl Child {
     }
 
     pub fn is_supervisor(&self) -> bool {
-        self.item.supervisor().is_some()
+        self.traits.supervisor
+    }
+
+    pub fn beyond(&mut self) -> &mut Beyond {
+        self.beyond.get_or_insert_default()
     }
 
     /// Its supervisor is not ready as long as this holds.
@@ -154,7 +195,7 @@ impl Child {
 
     /// What `all_significant` counts: running, or with a pending restart.
     fn is_live_significant(&self) -> bool {
-        self.item.significant && (self.st.is_live() || self.st.is_pending())
+        self.traits.significant && (self.st.is_live() || self.st.is_pending())
     }
 }
 
@@ -212,11 +253,10 @@ impl Engine {
         count(&mut node.live_significant, before.1, after.1);
         count(&mut node.unready, before.2, after.2);
         node.notice(c);
-        let (n, path, wanted) = (child.node, child.path, node.wants_to_look());
-        let place = &mut self.places[path];
-        if place.child == Some(c) {
-            place.since = self.now;
-            self.places.touch(path);
+        let (n, wanted) = (child.node, node.wants_to_look());
+        child.past.since = self.now;
+        if !std::mem::replace(&mut child.dirty, true) {
+            self.places.touch(child.path);
         }
         if wanted {
             self.wake(n);
@@ -226,6 +266,7 @@ impl Engine {
     /// Puts a new child at the end of the start order.
     pub(crate) fn add_child(&mut self, n: NodeIx, item: Arc<Item>, path: PathId, st: St) -> ChildIx {
         let node = &mut self.nodes[n];
+        let past = self.places[path].past;
         node.last_seq += 1;
         node.len += 1;
         let key = item.worker().map(|w| w.key).unwrap_or_default();
@@ -233,7 +274,10 @@ impl Engine {
             node: n,
             path,
             st: St::Down,
-            generation: Gen(0),
+            generation: past.generation,
+            traits: Traits::new(&item),
+            dirty: false,
+            past,
             item,
             incident: self.cause,
             at: self.now,
@@ -245,12 +289,9 @@ impl Engine {
             want: Want::Up,
             mark: false,
             was_ready: false,
-            n: 0,
             ticket: Ticket::default(),
-            deadline: Time::default(),
-            delay: Duration::ZERO,
-            window: None,
             edges: None,
+            beyond: None,
         });
         if node.last == NOBODY {
             node.first = c;
@@ -268,7 +309,7 @@ impl Engine {
         self.set(c, St::Down);
         self.disarm(c);
         self.unlink_edges(c);
-        let Child { node: n, prev, next, path, .. } = self.kids[c];
+        let Child { node: n, prev, next, path, past, .. } = self.kids[c];
         let node = &mut self.nodes[n];
         node.len -= 1;
         node.forget(c);
@@ -282,7 +323,7 @@ impl Engine {
         } else {
             self.kids[next].prev = prev;
         }
-        self.places.vacate(path, c);
+        self.places.vacate(path, c, past);
         self.kids[c].generation = Gen(0);
         self.kids.free(c);
     }
@@ -291,7 +332,7 @@ impl Engine {
     pub(crate) fn drop_all_children(&mut self, n: NodeIx) {
         for c in self.list_children(n) {
             self.disarm(c);
-            self.places.vacate(self.kids[c].path, c);
+            self.places.vacate(self.kids[c].path, c, self.kids[c].past);
             self.kids[c].generation = Gen(0);
             self.kids.free(c);
         }
@@ -319,7 +360,7 @@ impl Engine {
         self.disarm(c);
         let ticket = self.timers.set(at, alarm);
         self.kids[c].ticket = ticket;
-        self.kids[c].deadline = at;
+        self.kids[c].beyond().deadline = at;
     }
 
     pub(crate) fn disarm(&mut self, c: ChildIx) {

@@ -5,7 +5,7 @@
 //! its delay is over. The end of a supervisor is looked at by its parent like any other: escalation is no channel of
 //! its own.
 
-use crate::child::{ChildIx, St, Stop, Want};
+use crate::child::{ChildIx, St, Stop, Traits, Want};
 use crate::effect::{ErrorKind, TreeEnd};
 use crate::event::{Exit, FailedStart};
 use crate::fact::What;
@@ -21,14 +21,15 @@ impl Engine {
     /// The turn of a child's end has come.
     pub(crate) fn ended_by_itself(&mut self, n: NodeIx, c: ChildIx) {
         let St::Ended { reason, early } = self.kids[c].st else { return };
-        let exit = self.places[self.kids[c].path].exit.unwrap_or(Exit::Unknown);
+        let exit = self.kids[c].past.exit.unwrap_or(Exit::Unknown);
         if n == FOREST_NODE && !early {
             self.set(c, St::Down);
             self.tree_ended(c);
             return;
         }
-        let restart = self.kids[c].item.restart;
-        let verdict = restart::verdict(restart, reason, exit, self.kids[c].worker().map(|w| &w.ends));
+        let Traits { restart, plain, .. } = self.kids[c].traits;
+        let ends = if plain { None } else { self.kids[c].worker().map(|w| &w.ends) };
+        let verdict = restart::verdict(restart, reason, exit, ends);
         if self.is_held(c) {
             self.ended_while_held(c, early || verdict == Verdict::Restart);
             return;
@@ -80,7 +81,7 @@ impl Engine {
     }
 
     fn is_last_significant(&self, n: NodeIx, c: ChildIx) -> bool {
-        self.kids[c].item.significant
+        self.kids[c].traits.significant
             && match self.nodes[n].sup.auto_shutdown {
                 AutoShutdown::Never => false,
                 AutoShutdown::AnySignificant => true,
@@ -122,11 +123,12 @@ impl Engine {
     }
 
     fn count_restart(&mut self, n: NodeIx, c: ChildIx) {
-        let own = self.kids[c].worker().and_then(|w| w.limit.clone());
+        let plain = self.kids[c].traits.plain;
+        let own = if plain { None } else { self.kids[c].worker().and_then(|w| w.limit.clone()) };
         let node = &mut self.nodes[n];
         let (count, intensity, period) = match &own {
             Some(limit) => {
-                let window = self.kids[c].window.get_or_insert_default();
+                let window = &mut self.kids[c].beyond().window;
                 (window.add(self.now, limit.period), limit.intensity, limit.period)
             }
             None => {
@@ -139,12 +141,19 @@ impl Engine {
             return;
         }
         let delay = self.next_delay(c);
-        let group = self.group(n, c);
+        let (alone, many);
+        let group: &[ChildIx] = if self.is_restarted_alone(n) {
+            alone = [c];
+            &alone
+        } else {
+            many = self.group(n, c);
+            &many
+        };
         let others = group.len() as u32 - 1;
         let strategy = self.nodes[n].sup.strategy;
         self.kids[c].incident = self.cause;
         self.fact(c, What::Restart { strategy, others, count, intensity, period, own_limit: own.is_some() });
-        self.restart_after(n, c, &group, delay);
+        self.restart_after(n, c, group, delay);
     }
 
     fn exceeded(&mut self, n: NodeIx, c: ChildIx, own: Option<Limit>) {
@@ -169,11 +178,15 @@ impl Engine {
     }
 
     fn next_delay(&mut self, c: ChildIx) -> Duration {
+        if self.kids[c].traits.plain {
+            return Duration::ZERO;
+        }
+        let n = self.kids[c].beyond.as_ref().map_or(0, |b| b.n);
         let Some(backoff) = &self.kids[c].item.backoff else { return Duration::ZERO };
         let tree = self.tree_of(self.kids[c].node);
         let salt = restart::salt(self.seed_of(tree), &self.places.spell(self.kids[c].path));
-        let delay = restart::delay(backoff, self.kids[c].n, salt);
-        self.kids[c].n += 1;
+        let delay = restart::delay(backoff, n, salt);
+        self.kids[c].beyond().n = n.saturating_add(1);
         delay
     }
 
@@ -185,10 +198,10 @@ impl Engine {
             self.carry_out(n, c, group, true);
             return;
         }
-        let nth = self.kids[c].n - 1;
+        let nth = self.kids[c].beyond().n.saturating_sub(1);
         self.kids[c].want = Want::Up;
         if lives {
-            self.kids[c].delay = delay;
+            self.kids[c].beyond().delay = delay;
             self.fact(c, What::Backoff { until: self.now + delay, n: nth });
         } else {
             self.set(c, St::Pending { until: Some(until) });
@@ -213,8 +226,8 @@ impl Engine {
             self.set(c, St::Waiting);
         }
         for &x in group {
-            let place = &mut self.places[self.kids[x].path];
-            place.restarts += u32::from(x == c || self.kids[x].st.is_live());
+            let child = &mut self.kids[x];
+            child.past.restarts += u32::from(x == c || child.st.is_live());
         }
         if self.nodes[n].by_dependencies() {
             self.restart_group_by_dependencies(n, c, group, now);
@@ -225,11 +238,17 @@ impl Engine {
         }
     }
 
+    fn is_restarted_alone(&self, n: NodeIx) -> bool {
+        matches!(self.nodes[n].sup.strategy, Strategy::OneForOne | Strategy::SimpleOneForOne)
+    }
+
     fn group(&self, n: NodeIx, c: ChildIx) -> Vec<ChildIx> {
-        match self.nodes[n].sup.strategy {
-            Strategy::OneForOne | Strategy::SimpleOneForOne => vec![c],
-            _ if self.nodes[n].by_dependencies() => self.group_by_dependencies(n, c),
-            _ => self.group_listed(n, c),
+        if self.is_restarted_alone(n) {
+            vec![c]
+        } else if self.nodes[n].by_dependencies() {
+            self.group_by_dependencies(n, c)
+        } else {
+            self.group_listed(n, c)
         }
     }
 
@@ -269,10 +288,10 @@ impl Engine {
         let path = self.kids[c].path;
         self.places.stick(path, |s| s.parked = None);
         self.disarm(c);
-        if let Some(window) = &mut self.kids[c].window {
-            window.clear();
+        if let Some(beyond) = &mut self.kids[c].beyond {
+            beyond.window.clear();
+            beyond.n = 0;
         }
-        self.kids[c].n = 0;
         self.set(c, St::Waiting);
         self.bring_up(c);
     }

@@ -171,7 +171,12 @@ impl Engine {
 
     /// Paths whose row may have changed since the last call, also those that have vanished.
     pub fn take_changed(&mut self, into: &mut Vec<PathId>) {
-        self.places.take_dirty(into);
+        while let Some((id, child)) = self.places.pop_dirty() {
+            if let Some(c) = child {
+                self.kids[c].dirty = false;
+            }
+            into.push(id);
+        }
     }
 
     pub(crate) fn new_generation(&mut self) -> Gen {
@@ -196,7 +201,8 @@ fn is_valid(kids: &Children, places: &Places, at: Time, ticket: Ticket, alarm: A
     }
 }
 
-/// Generations are numbers in sequence: one multiplication spreads them.
+/// Generations are numbers in sequence: new ones lie side by side in the table, and the top bits, by which it tells
+/// neighbours apart, are spread.
 #[derive(Debug, Default)]
 pub(crate) struct GenHasher(u64);
 
@@ -208,7 +214,7 @@ impl Hasher for GenHasher {
     }
 
     fn write_u64(&mut self, n: u64) {
-        self.0 = (self.0 ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+        self.0 = n ^ (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) & (0x7f << 57));
     }
 
     fn finish(&self) -> u64 {

@@ -110,7 +110,8 @@ impl Engine {
 
     /// A fact about a path, with or without a child there.
     pub(crate) fn path_fact(&mut self, path: PathId, what: What) {
-        let generation = self.places[path].generation;
+        let place = &self.places[path];
+        let generation = place.child.map_or(place.past, |c| self.kids[c].past).generation;
         self.fx.push(Effect::Fact(Fact { incident: self.cause, path, generation, what }));
     }
 

@@ -11,11 +11,14 @@ use crate::fact::What;
 use crate::node::{Msg, Node, Phase, WaitOf};
 use crate::plan::ItemKind;
 use crate::restart::{self, Verdict};
-use crate::spec::{InitialStart, Worker};
+use crate::spec::{Ends, InitialStart, Worker};
 use crate::time::Time;
 use crate::timers::Alarm;
 use crate::{Engine, Reason, Reply};
 use std::time::Duration;
+
+/// How the ends of a worker are read that says nothing about them.
+static PLAIN: Ends = Ends { success: Vec::new(), prevent: Vec::new(), force: Vec::new(), stop_signal: 0 };
 
 impl Engine {
     /// A start attempt goes out.
@@ -28,12 +31,15 @@ impl Engine {
         child.incident = self.cause;
         child.want = Want::Up;
         let path = child.path;
-        let place = &mut self.places[path];
-        place.generation = generation;
-        let first = !std::mem::replace(&mut place.started, true);
+        child.past.generation = generation;
+        let first = !std::mem::replace(&mut child.past.started, true);
         self.set(c, St::Starting);
         self.fact(c, What::Starting);
         let child = &mut self.kids[c];
+        if child.traits.plain {
+            self.fx.push(Effect::Start { generation, path, key: child.key, first });
+            return;
+        }
         match &child.item.kind {
             ItemKind::Worker(worker) => {
                 let limit = if worker.oneshot {
@@ -72,6 +78,10 @@ impl Engine {
             return;
         }
         self.fact(c, What::Started);
+        if self.kids[c].traits.plain {
+            self.became_ready(c);
+            return;
+        }
         let Some(worker) = self.kids[c].worker() else { return };
         let settle = worker.ready.settle;
         let waits = worker.ready.probe || worker.oneshot;
@@ -243,7 +253,10 @@ impl Engine {
         let generation = self.kids[c].generation;
         self.generations.remove(&generation);
         self.disarm(c);
-        let ends = self.kids[c].worker().map(|w| &w.ends);
+        let ends = match self.kids[c].traits.plain && !asked {
+            true => Some(&PLAIN),
+            false => self.kids[c].worker().map(|w| &w.ends),
+        };
         let reason = match (exit, ends) {
             _ if late => Reason::NotReady,
             (Exit::Reason(reason), _) => reason,
@@ -252,14 +265,13 @@ impl Engine {
             }
             (_, None) => Reason::Crash,
         };
-        if st == (St::Up { ready: true }) && self.kids[c].worker().is_some() {
+        if st == (St::Up { ready: true }) && !self.kids[c].is_supervisor() {
             self.kids[c].incident = self.new_incident();
         }
         self.rest_if_quiet(c);
         self.kids[c].at = self.now;
-        let path = self.kids[c].path;
-        let place = &mut self.places[path];
-        (place.exit, place.reason) = (Some(exit), Some(reason));
+        let past = &mut self.kids[c].past;
+        (past.exit, past.reason) = (Some(exit), Some(reason));
         self.fact(c, What::Ended { exit, reason, asked });
         if let Some(until) = parks {
             self.set(c, St::Ended { reason, early: false });
@@ -339,11 +351,11 @@ impl Engine {
     /// Up without a break for `reset_after`: the back-off begins anew.
     fn rest_if_quiet(&mut self, c: ChildIx) {
         let child = &mut self.kids[c];
-        if child.n > 0
+        if let (Some(beyond), Some(backoff)) = (&mut child.beyond, &child.item.backoff)
             && child.st == (St::Up { ready: true })
-            && child.item.backoff.as_ref().is_some_and(|b| self.now.since(child.at) >= b.reset_after)
+            && self.now.since(child.at) >= backoff.reset_after
         {
-            child.n = 0;
+            beyond.n = 0;
         }
     }
 }

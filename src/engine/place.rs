@@ -26,16 +26,25 @@ pub(crate) struct Place {
     /// Goes when its child goes.
     pub dynamic: bool,
     pub dirty: bool,
-    /// Was started in this run of the tree.
-    pub started: bool,
     /// Of a pool: instances ever asked for.
     pub instances: u32,
-    pub restarts: u32,
+    /// What is remembered of it while nobody is there; the child there has it otherwise.
+    pub past: Past,
+    pub sticky: Option<Box<Sticky>>,
+}
+
+/// What outlives an incarnation.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Past {
+    /// The last one.
     pub generation: Gen,
+    /// In its state since.
     pub since: Time,
     pub exit: Option<Exit>,
     pub reason: Option<Reason>,
-    pub sticky: Option<Box<Sticky>>,
+    pub restarts: u32,
+    /// Was started in this run of the tree.
+    pub started: bool,
 }
 
 /// What sticks to a path, whatever happens above it.
@@ -76,13 +85,8 @@ impl Place {
             child: None,
             dynamic,
             dirty: false,
-            started: false,
             instances: 0,
-            restarts: 0,
-            generation: Gen(0),
-            since: Time(0),
-            exit: None,
-            reason: None,
+            past: Past::default(),
             sticky: None,
         }
     }
@@ -184,19 +188,20 @@ impl Places {
         }
     }
 
-    pub fn take_dirty(&mut self, into: &mut Vec<PathId>) {
-        for id in self.dirty.drain(..) {
-            self.places[id.0 as usize].dirty = false;
-            into.push(id);
-        }
+    /// One row that may have changed, and who is there.
+    pub fn pop_dirty(&mut self) -> Option<(PathId, Option<ChildIx>)> {
+        let id = self.dirty.pop()?;
+        self[id].dirty = false;
+        Some((id, self[id].child))
     }
 
-    /// The child is gone; the place follows unless it was planned or something sticks to it.
-    pub fn vacate(&mut self, id: PathId, child: ChildIx) {
+    /// The child is gone and leaves its past; the place follows unless it was planned or something sticks to it.
+    pub fn vacate(&mut self, id: PathId, child: ChildIx, past: Past) {
         if self[id].child != Some(child) {
             return;
         }
         self[id].child = None;
+        self[id].past = past;
         self.touch(id);
         if self[id].dynamic && self[id].sticky.is_none() {
             self.vanished.push(id);

@@ -222,7 +222,7 @@ impl Engine {
             self.answer(c, |of| of != WaitOf::Gone, Reply::Error(crate::effect::ErrorKind::Overtaken));
         }
         self.answer(c, |of| of == WaitOf::Gone, Reply::Ok);
-        let delay = std::mem::take(&mut self.kids[c].delay);
+        let delay = self.kids[c].beyond.as_mut().map(|b| std::mem::take(&mut b.delay)).unwrap_or_default();
         if goes_up && !delay.is_zero() {
             let until = (self.kids[c].at + delay).max(self.now);
             self.set(c, St::Pending { until: Some(until) });

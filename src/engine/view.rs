@@ -143,9 +143,9 @@ impl Engine {
     pub(crate) fn row_of(&self, c: ChildIx) -> Row {
         let child = &self.kids[c];
         let sup = child.item.supervisor();
-        let used = match (child.sub, &child.window, child.worker().and_then(|w| w.limit.as_ref())) {
+        let used = match (child.sub, &child.beyond, child.worker().and_then(|w| w.limit.as_ref())) {
             (Some(n), ..) => self.nodes[n].window.count(self.now, self.nodes[n].sup.period),
-            (None, Some(window), Some(limit)) => window.count(self.now, limit.period),
+            (None, Some(beyond), Some(limit)) => beyond.window.count(self.now, limit.period),
             _ => 0,
         };
         let waits_for = child
@@ -170,7 +170,7 @@ impl Engine {
                 St::Done => State::Done,
                 St::Parked => State::Parked,
             },
-            next: self.is_armed(c).then_some(child.deadline),
+            next: child.beyond.as_ref().filter(|_| self.is_armed(c)).map(|b| b.deadline),
             waits_for,
             used,
             ..self.row_of_place(child.path)
@@ -187,16 +187,17 @@ impl Engine {
     /// What is known of a path, whoever is there.
     fn row_of_place(&self, path: PathId) -> Row {
         let place = &self.places[path];
+        let past = place.child.map_or(place.past, |c| self.kids[c].past);
         Row {
             path,
             parent: (place.parent != FOREST).then_some(place.parent),
             key: None,
-            generation: place.generation,
+            generation: past.generation,
             state: State::Stopped,
-            since: place.since,
-            restarts: place.restarts,
-            exit: place.exit,
-            reason: place.reason,
+            since: past.since,
+            restarts: past.restarts,
+            exit: past.exit,
+            reason: past.reason,
             hold: place.sticky.as_ref().and_then(|s| s.hold),
             stopped_by_hand: place.is_stopped(),
             next: None,
