@@ -19,8 +19,8 @@ pub(crate) const FOREST: PathId = PathId(0);
 pub(crate) struct Place {
     pub parent: PathId,
     pub name: Arc<str>,
-    /// Places below, by name.
-    pub below: Option<Box<HashMap<Arc<str>, PathId>>>,
+    /// Places below.
+    pub below: Option<Box<Names>>,
     /// The current incarnation.
     pub child: Option<ChildIx>,
     /// Goes when its child goes.
@@ -32,6 +32,9 @@ pub(crate) struct Place {
     pub past: Past,
     pub sticky: Option<Box<Sticky>>,
 }
+
+/// Boxed where it is used: most places are leaves.
+type Names = HashMap<Arc<str>, PathId>;
 
 /// What outlives an incarnation.
 #[derive(Clone, Copy, Debug, Default)]

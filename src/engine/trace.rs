@@ -346,8 +346,10 @@ impl FromStr for Replay {
                 [word, ..] if word.starts_with('#') => Ok(()),
                 ["supervisor", path, keys @ ..] => define(&mut definitions, path, keys, true),
                 ["worker", path, keys @ ..] => define(&mut definitions, path, keys, false),
-                ["at", at, event @ ..] => read_event(event, &mut definitions)
-                    .and_then(|event| Ok(replay.events.push((Time(number(at)?), event)))),
+                ["at", at, event @ ..] => number(at).and_then(|at| {
+                    replay.events.push((Time(at), read_event(event, &mut definitions)?));
+                    Ok(())
+                }),
                 [word, ..] => Err(format!("`{word}` is none of supervisor, worker, at")),
             };
             read.map_err(|problem| ReplayError { line: i + 1, problem })?;

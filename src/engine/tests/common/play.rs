@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use woodward_engine::effect::TreeEnd;
 use woodward_engine::event::FailedStart;
 use woodward_engine::trace::Replay;
-use woodward_engine::{Effect, Engine, Event, Exit, Gen, Key, PathId, Reply, Time, Verb, What};
+use woodward_engine::{Effect, Engine, Event, Exit, Gen, Key, PathId, Reply, Time, What};
 
 /// Plays a script; every line must be followed by exactly what it says.
 #[track_caller]
@@ -180,12 +180,6 @@ impl Stage {
     fn name_of(&self, generation: Gen) -> String {
         let found = self.running.iter().find(|(_, g)| **g == generation);
         found.map_or("nobody".into(), |(path, _)| path.strip_prefix("t/").unwrap_or(path).to_owned())
-    }
-
-    /// State of a path, for what no effect shows.
-    pub fn state(&self, who: &str) -> String {
-        let row = self.engine.find(&full(who)).and_then(|id| self.engine.row(id));
-        row.map_or("nobody".into(), |row| format!("{:?}", row.state))
     }
 }
 
