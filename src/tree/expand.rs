@@ -34,8 +34,8 @@ pub struct Reader {
     pub supervisors: Vec<SupervisorPlan>,
     /// Its children that are not planned.
     pub left_out: Vec<LeftOut>,
-    /// Which key got which value where, for `plan PATH`.
-    pub said: Vec<Said>,
+    /// Which key got which value where, for `plan PATH`; `None`: nobody wants to know.
+    pub said: Option<Vec<Said>>,
     /// Names in `after` that are no siblings; looked for elsewhere in the tree at the end.
     pub strangers: Vec<rules::Stranger>,
     /// woodward's own environment.
@@ -89,7 +89,7 @@ impl Reader {
             workers: Vec::new(),
             supervisors: Vec::new(),
             left_out: Vec::new(),
-            said: Vec::new(),
+            said: None,
             strangers: Vec::new(),
             including: Vec::new(),
             children: 0,

@@ -108,7 +108,7 @@ pub struct Known {
 /// Reads a tree file, its layers and everything it includes. With the plan come the warnings; without one, all errors
 /// and warnings.
 pub fn load(path: &Path, options: &Options) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let reading = read(path, options);
+    let reading = reading(path, options, false);
     match reading.plan {
         Some(plan) => Ok((plan, reading.diagnostics)),
         None => Err(reading.diagnostics),
@@ -117,12 +117,17 @@ pub fn load(path: &Path, options: &Options) -> Result<(Plan, Vec<Diagnostic>), V
 
 /// As [`load`], with what `plan` shows besides the plan.
 pub fn read(path: &Path, options: &Options) -> Reading {
+    reading(path, options, true)
+}
+
+fn reading(path: &Path, options: &Options, tell: bool) -> Reading {
     let mut vars = Variables::default();
     vars.host.clone_from(&options.host);
     vars.environment.clone_from(&options.environment);
     let scope = vars.scope();
     let tree = layers::read_tree(&mut vars, path, scope, None);
     let mut reader = Reader::new(vars, options.environment.clone());
+    reader.said = tell.then(Vec::new);
     let mut known = Vec::new();
     let tree = tree.and_then(|tree| {
         rules::shape(&mut reader.vars, &tree, keys::AT_ROOT, tree.text("id").unwrap_or_default());
@@ -136,7 +141,7 @@ pub fn read(path: &Path, options: &Options) -> Reading {
     let Reader { vars, workers, supervisors, left_out, said, .. } = reader;
     let (_, diagnostics) = vars.report.finish();
     let plan = tree.filter(|_| !failed).map(|tree| Plan { tree, workers, supervisors, left_out });
-    Reading { plan, diagnostics, said, variables: known }
+    Reading { plan, diagnostics, said: said.unwrap_or_default(), variables: known }
 }
 
 /// Declares the root's variables: the file's, over them the environment's, over them the flags. A file of the

@@ -1,9 +1,11 @@
 //! What was said about each child, key by key, and where: the lines of `plan FILE PATH`.
 
+use super::environment::{Environment, From};
 use super::expand::Reader;
 use super::keys::{self, Key, Keys, Kind, Support};
 use super::settings::{Settings, Typed};
-use super::source::Place;
+use super::source::{Place, Sources};
+use super::variables::quoted;
 
 /// A key of a child, with its value after variables and inheritance.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,7 +25,8 @@ const ALWAYS: &[&str] = &["backoff", "ready", "stop"];
 
 /// Remembers what was written about a child, and the defaults of what was not.
 pub fn say(reader: &mut Reader, path: &str, settings: &Settings, at: Keys, otp: bool) {
-    written(reader, path, settings, "");
+    let Some(said) = &mut reader.said else { return };
+    written(said, &reader.vars.report.sources, path, settings, "");
     let worker = keys::find(at, "command").is_some();
     let oneshot = settings.word("kind") == Some("oneshot");
     let mut unwritten = Vec::new();
@@ -44,22 +47,35 @@ pub fn say(reader: &mut Reader, path: &str, settings: &Settings, at: Keys, otp: 
         }
     }
     for (key, value) in unwritten {
-        if !reader.said.iter().rev().take_while(|said| said.path == path).any(|said| said.key == key) {
-            reader.said.push(Said { path: path.to_owned(), key, value, place: None });
+        if !said.iter().rev().take_while(|said| said.path == path).any(|said| said.key == key) {
+            said.push(Said { path: path.to_owned(), key, value, place: None });
         }
     }
 }
 
-fn written(reader: &mut Reader, path: &str, settings: &Settings, prefix: &str) {
+/// Remembers where the variables of an environment come from; not those that are woodward's own.
+pub fn environment(reader: &mut Reader, path: &str, environment: &Environment) {
+    let Some(said) = &mut reader.said else { return };
+    for (name, (value, from)) in environment {
+        let (value, span) = match from {
+            From::Own => continue,
+            From::Table(span) => (quoted(value), *span),
+            From::File(span) => ("(not shown)".to_owned(), *span),
+        };
+        let place = Some(reader.vars.report.sources.place(span));
+        said.push(Said { path: path.to_owned(), key: format!("environment.{name}"), value, place });
+    }
+}
+
+fn written(said: &mut Vec<Said>, sources: &Sources, path: &str, settings: &Settings, prefix: &str) {
     for setting in &settings.all {
         let key = format!("{prefix}{}", setting.key);
         match &setting.typed {
             Typed::Pairs(_) => {}
-            Typed::Table(table) => written(reader, path, table, &format!("{key}.")),
+            Typed::Table(table) => written(said, sources, path, table, &format!("{key}.")),
             typed => {
-                let (value, place) =
-                    (typed.to_string(), Some(reader.vars.report.sources.place(setting.span)));
-                reader.said.push(Said { path: path.to_owned(), key, value, place });
+                let (value, place) = (typed.to_string(), Some(sources.place(setting.span)));
+                said.push(Said { path: path.to_owned(), key, value, place });
             }
         }
     }

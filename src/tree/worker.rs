@@ -13,12 +13,12 @@ use super::keys;
 use super::layers;
 use super::plan::{Identity, KillMode, Output, Probe, RateLimit, Resource, Stdin, Stop, WorkerPlan};
 use super::rules;
-use super::said::{self, Said};
+use super::said;
 use super::settings::{Settings, Typed};
 use super::source::Span;
 use super::supervisor;
 use super::value::Table;
-use super::variables::{Context, Mode, Variables, quoted};
+use super::variables::{Context, Mode, Variables};
 
 /// Plans a worker; also what it is after, and where that is said.
 pub fn worker(
@@ -41,8 +41,9 @@ pub fn worker(
         around: None,
     };
     let settings = decode::table(&mut reader.vars, &merged, at, &context);
-    said::say(reader, &path, &settings, at.keys, level.otp);
     let environment = environment_of(reader, own, &settings, level, &context);
+    said::say(reader, &path, &settings, at.keys, level.otp);
+    said::environment(reader, &path, &environment);
     let oneshot = settings.word("kind") == Some("oneshot");
     rules::worker(&mut reader.vars, own, &settings, oneshot, &path);
 
@@ -122,16 +123,6 @@ fn environment_of(
         .collect();
     for says in level.environments.iter().chain([&Says::of(own)]) {
         reader.environments.add(&mut environment, &mut reader.vars, says, context);
-    }
-    let (_, path) = context.me.unwrap_or_default();
-    for (name, (value, from)) in &environment {
-        let (value, span) = match from {
-            From::Own => continue,
-            From::Table(span) => (quoted(value), *span),
-            From::File(span) => ("(not shown)".to_owned(), *span),
-        };
-        let place = Some(reader.vars.report.sources.place(span));
-        reader.said.push(Said { path: path.to_owned(), key: format!("environment.{name}"), value, place });
     }
     environment
 }
