@@ -22,6 +22,9 @@ use crate::os::clock;
 use crate::os::pipe::LogPipe;
 use crate::tree::RateLimit;
 
+/// How long a child may be held back because a sink is full, before its lines are dropped. It is held back only when its
+/// segment has filled up too.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// How long losses are gathered before they are said.
 const GATHER: Duration = Duration::from_secs(1);
 
@@ -41,6 +44,18 @@ pub(super) struct Cutter {
     missed: Missed,
     /// When they have to be said.
     say_at: Option<Time>,
+    flow: Flow,
+}
+
+/// Whether lines are passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    /// As they come.
+    Free,
+    /// A sink is full: they stay in the segment until then.
+    Waiting(Time),
+    /// It has been full for too long: they are dropped until it has room.
+    Dropping,
 }
 
 /// Lines lost and not yet said.
@@ -60,6 +75,8 @@ pub(super) enum Look {
     Nothing,
     /// Something was, and there may be more.
     Something,
+    /// It has to wait for room; see [`Cutter::due`].
+    Later,
 }
 
 impl Cutter {
@@ -81,6 +98,7 @@ impl Cutter {
             position: 0,
             missed: Missed::default(),
             say_at: None,
+            flow: Flow::Free,
         }
     }
 
@@ -98,6 +116,9 @@ impl Cutter {
             drop(intake);
             self.hand_over_to(turn);
             return Look::Something;
+        }
+        if self.has_to_wait() {
+            return if moved > 0 { Look::Something } else { Look::Later };
         }
         let mut bytes = std::mem::take(&mut self.unfinished);
         let mut before = bytes.len();
@@ -117,7 +138,7 @@ impl Cutter {
         }
         self.take(bytes, piece.position);
         if let Some(intake) = &source.intake {
-            lock(intake).unfinished = !self.unfinished.is_empty();
+            lock(intake).pending = !self.unfinished.is_empty() || self.say_at.is_some();
         }
         Look::Something
     }
@@ -134,13 +155,37 @@ impl Cutter {
         }
     }
 
-    /// When losses have to be said.
-    pub(super) fn say_at(&self) -> Option<Time> {
-        self.say_at
+    /// When it has to be looked at again at the latest.
+    pub(super) fn due(&self) -> Option<Time> {
+        match self.flow {
+            Flow::Waiting(until) => Some(self.say_at.map_or(until, |say| say.min(until))),
+            Flow::Free | Flow::Dropping => self.say_at,
+        }
     }
 
-    /// Says in the stream what was lost.
-    pub(super) fn say(&mut self) {
+    /// Says what was lost, if it is time.
+    pub(super) fn say_if_due(&mut self, now: Time) {
+        if self.say_at.is_some_and(|at| at <= now) {
+            self.say_at = Some(now + GATHER);
+            self.say();
+        }
+    }
+
+    fn has_to_wait(&mut self) -> bool {
+        self.flow = match self.flow {
+            _ if self.sinks.have_room(&self.source.sinks) => Flow::Free,
+            Flow::Free => Flow::Waiting(clock::now() + PATIENCE),
+            Flow::Waiting(until) if clock::now() < until => Flow::Waiting(until),
+            Flow::Waiting(_) | Flow::Dropping => Flow::Dropping,
+        };
+        matches!(self.flow, Flow::Waiting(_))
+    }
+
+    /// Says in the stream what was lost; later, if that would be lost too.
+    fn say(&mut self) {
+        if self.say_at.is_none() || !self.sinks.have_room(&self.source.sinks) {
+            return;
+        }
         self.say_at = None;
         let missed = std::mem::take(&mut self.missed);
         if missed.away > 0 {
@@ -186,9 +231,7 @@ impl Cutter {
     /// What still comes is somebody else's.
     fn hand_over_to(&mut self, turn: Turn) {
         self.close();
-        if self.say_at.is_some() {
-            self.say();
-        }
+        self.say();
         self.turn = turn;
     }
 

@@ -1,12 +1,13 @@
 //! A thread in front of something that may be slow: files, the journal, the console.
 //!
 //! Each device has its own, so that a paused terminal does not hold the log files up and a hanging disk does not
-//! hold the journal up. Whoever writes never waits: what does not fit into the bounded queue is handed back, to be
-//! counted and shown as dropped. An idle device sleeps.
+//! hold the journal up. Whoever writes never waits: what does not fit into the bounded queue is refused, to be counted
+//! and shown as dropped. Who would rather come again later asks first, and is called when there is room. An idle device
+//! sleeps.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 
 use tokio::sync::oneshot;
@@ -28,7 +29,15 @@ pub(super) trait Work: Send + 'static {
 #[derive(Debug)]
 pub(super) struct Device<J> {
     queue: Sender<Message<J>>,
-    waiting: Arc<AtomicUsize>,
+    account: Arc<Account>,
+}
+
+#[derive(Debug, Default)]
+struct Account {
+    /// Bytes handed over and not yet dealt with.
+    waiting: AtomicUsize,
+    /// Somebody found no room.
+    wanted: AtomicBool,
 }
 
 enum Message<J> {
@@ -38,22 +47,37 @@ enum Message<J> {
 }
 
 impl<J: Send + 'static> Device<J> {
-    /// Starts the thread.
-    pub(super) fn start(name: &str, mut work: impl Work<Job = J>) -> io::Result<Device<J>> {
+    /// Starts the thread. `room` is called there when there is room again for somebody who found none.
+    pub(super) fn start(
+        name: &str,
+        mut work: impl Work<Job = J>,
+        room: impl Fn() + Send + 'static,
+    ) -> io::Result<Device<J>> {
         let (queue, jobs) = channel();
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let account = waiting.clone();
-        let body = move || run(&mut work, &jobs, &account);
+        let account = Arc::new(Account::default());
+        let shared = account.clone();
+        let body = move || run(&mut work, &jobs, &shared, &room);
         std::thread::Builder::new().name(format!("woodward-{name}")).stack_size(256 << 10).spawn(body)?;
-        Ok(Device { queue, waiting })
+        Ok(Device { queue, account })
+    }
+
+    /// Whether a job would be taken now.
+    pub(super) fn has_room(&self) -> bool {
+        let full = || self.account.waiting.load(Ordering::SeqCst) > BOUND;
+        if !full() {
+            return true;
+        }
+        self.account.wanted.store(true, Ordering::SeqCst);
+        // Looked at again: it may have become empty before it saw that it is wanted.
+        !full()
     }
 
     /// Hands over a job of so many bytes; `false`: there is no room, it is dropped.
     pub(super) fn send(&self, job: J, bytes: usize) -> bool {
-        if self.waiting.load(Ordering::Relaxed) > BOUND {
+        if self.account.waiting.load(Ordering::SeqCst) > BOUND {
             return false;
         }
-        self.waiting.fetch_add(bytes, Ordering::Relaxed);
+        self.account.waiting.fetch_add(bytes, Ordering::SeqCst);
         self.queue.send(Message::Job(job, bytes)).is_ok()
     }
 
@@ -66,7 +90,7 @@ impl<J: Send + 'static> Device<J> {
     }
 }
 
-fn run<W: Work>(work: &mut W, jobs: &Receiver<Message<W::Job>>, waiting: &AtomicUsize) {
+fn run<W: Work>(work: &mut W, jobs: &Receiver<Message<W::Job>>, account: &Account, room: &impl Fn()) {
     loop {
         let message = match jobs.try_recv() {
             Ok(message) => message,
@@ -80,7 +104,10 @@ fn run<W: Work>(work: &mut W, jobs: &Receiver<Message<W::Job>>, waiting: &Atomic
         match message {
             Message::Job(job, bytes) => {
                 work.work(job);
-                waiting.fetch_sub(bytes, Ordering::Relaxed);
+                let waiting = account.waiting.fetch_sub(bytes, Ordering::SeqCst) - bytes;
+                if waiting <= BOUND / 2 && account.wanted.swap(false, Ordering::SeqCst) {
+                    room();
+                }
             }
             Message::Flushed(done) => {
                 work.idle();
@@ -111,13 +138,17 @@ mod tests {
     #[tokio::test]
     async fn a_stuck_device_takes_a_bounded_number_of_bytes_and_loses_none_of_them() {
         let (open, gate) = channel();
+        let (called, calls) = channel();
         let done = Arc::new(Mutex::new(Vec::new()));
-        let device = Device::start("test", Slow { gate, done: done.clone() }).expect("a thread");
+        let slow = Slow { gate, done: done.clone() };
+        let device = Device::start("test", slow, move || drop(called.send(()))).expect("a thread");
         let taken = (0..100).filter(|n| device.send(*n, 1 << 20)).count();
         assert_eq!(taken, (BOUND >> 20) + 1);
+        assert!(!device.has_room() && calls.try_recv().is_err());
         drop(open);
         let _ = device.flushed().await;
         assert_eq!(*done.lock().expect("no panic"), (0..9).collect::<Vec<u32>>());
-        assert!(device.send(100, 1));
+        assert!(device.has_room() && device.send(100, 1));
+        assert_eq!(calls.try_iter().count(), 1);
     }
 }

@@ -38,6 +38,7 @@ enum Command {
     Remove(u64),
     LookAt(u64),
     LookAtAll,
+    LookAtBlocked,
     Settle(oneshot::Sender<()>),
     End,
 }
@@ -62,7 +63,7 @@ impl Logger {
             commands,
             cutters: HashMap::new(),
             again: HashSet::new(),
-            late: HashSet::new(),
+            timed: HashSet::new(),
             settling: Vec::new(),
         };
         let name = "woodward-logger".to_owned();
@@ -88,6 +89,11 @@ impl Logger {
     /// The keeper has read what was written meanwhile, and now it is our turn again.
     pub(super) fn look_at_all(&self) {
         self.tell(Command::LookAtAll);
+    }
+
+    /// A device that was full has room again.
+    pub(super) fn look_at_blocked(&self) {
+        self.tell(Command::LookAtBlocked);
     }
 
     /// Resolves when all that was written before has been cut into lines and handed to the sinks.
@@ -119,8 +125,8 @@ struct Thread {
     cutters: HashMap<u64, Cutter>,
     /// Had more to say when their slice was over.
     again: HashSet<u64>,
-    /// Have losses to be said.
-    late: HashSet<u64>,
+    /// Have losses to be said, or wait for a device that is full.
+    timed: HashSet<u64>,
     settling: Vec<oneshot::Sender<()>>,
 }
 
@@ -148,7 +154,7 @@ impl Thread {
             for token in ready {
                 self.look_at(token);
             }
-            self.say();
+            self.see_to_timed();
         }
     }
 
@@ -157,7 +163,7 @@ impl Thread {
         if !self.again.is_empty() || !self.settling.is_empty() {
             return EpollTimeout::ZERO;
         }
-        let times = self.late.iter().filter_map(|token| self.cutters.get(token)?.say_at());
+        let times = self.timed.iter().filter_map(|token| self.cutters.get(token)?.due());
         let Some(next) = times.min() else { return EpollTimeout::NONE };
         // One more, so that it is not a moment too early.
         let ms = next.since(clock::now()).as_millis() + 1;
@@ -198,6 +204,7 @@ impl Thread {
                         ready.insert(*token);
                     }
                 }
+                Command::LookAtBlocked => ready.extend(&self.timed),
                 Command::Settle(done) => self.settling.push(done),
                 Command::End => return false,
             }
@@ -208,27 +215,29 @@ impl Thread {
     fn look_at(&mut self, token: u64) {
         let Some(cutter) = self.cutters.get_mut(&token) else { return };
         let looks = (0..SLICE).take_while(|_| cutter.look() == Look::Something).count();
-        if cutter.say_at().is_some() {
-            self.late.insert(token);
+        if cutter.due().is_some() {
+            self.timed.insert(token);
         }
         if looks == SLICE {
             self.again.insert(token);
         }
     }
 
-    /// Says losses whose time has come.
-    fn say(&mut self) {
-        if self.late.is_empty() {
+    /// Whose time has come says what it lost, or waits no longer.
+    fn see_to_timed(&mut self) {
+        if self.timed.is_empty() {
             return;
         }
         let now = clock::now();
-        let Thread { late, cutters, .. } = self;
-        late.retain(|token| {
-            let Some(cutter) = cutters.get_mut(token) else { return false };
-            if cutter.say_at().is_some_and(|at| at <= now) {
-                cutter.say();
+        let timed = std::mem::take(&mut self.timed);
+        for token in timed {
+            let Some(cutter) = self.cutters.get_mut(&token) else { continue };
+            cutter.say_if_due(now);
+            match cutter.due() {
+                Some(due) if due <= now => self.look_at(token),
+                Some(_) => drop(self.timed.insert(token)),
+                None => {}
             }
-            cutter.say_at().is_some()
-        });
+        }
     }
 }

@@ -147,9 +147,10 @@ impl Record {
     /// `os`: the keeper shares the log pipes and drains them while the daemon is away; `None`: nobody does.
     pub fn open(places: Places, os: Option<Os>) -> io::Result<Record> {
         let back = Back::default();
+        let logger = Arc::new(Logger::start()?);
         let inner = Arc::new(Inner {
-            logger: Arc::new(Logger::start()?),
-            sinks: Arc::new(Sinks::start(&places, &back)?),
+            sinks: Arc::new(Sinks::start(&places, &logger, &back)?),
+            logger,
             places,
             os,
             ledger: Mutex::default(),

@@ -8,6 +8,7 @@ use super::device::Device;
 use super::fact::FactLine;
 use super::files::{self, Files, LogFile};
 use super::journal::{self, Journal};
+use super::logger::Logger;
 use super::stream::{Batch, Sink};
 use super::{Back, Places, history};
 use crate::tree::Output;
@@ -25,9 +26,17 @@ pub(super) struct Sinks {
 
 impl Sinks {
     /// Starts the devices there are.
-    pub(super) fn start(places: &Places, back: &Back) -> io::Result<Sinks> {
+    pub(super) fn start(places: &Places, logger: &Arc<Logger>, back: &Back) -> io::Result<Sinks> {
+        let room = || {
+            let logger = Arc::downgrade(logger);
+            move || {
+                if let Some(logger) = logger.upgrade() {
+                    logger.look_at_blocked();
+                }
+            }
+        };
         let journal = match places.journal.exists() {
-            true => Some(Device::start("journal", Journal::open(&places.journal, back.clone())?)?),
+            true => Some(Device::start("journal", Journal::open(&places.journal, back.clone())?, room())?),
             false => None,
         };
         let history = places.history.as_deref().map(history::open);
@@ -35,9 +44,9 @@ impl Sinks {
         Ok(Sinks {
             journal,
             terminal: console.is_terminal(),
-            console: Device::start("console", console)?,
+            console: Device::start("console", console, room())?,
             history: history.is_some(),
-            files: Device::start("files", Files::new(history, back.clone()))?,
+            files: Device::start("files", Files::new(history, back.clone()), room())?,
         })
     }
 
@@ -53,6 +62,15 @@ impl Sinks {
                 vec![Sink::File(Arc::new(LogFile::new(file.clone(), *max_size, *keep)))]
             }
         }
+    }
+
+    /// Whether all of these would take lines now.
+    pub(super) fn have_room(&self, sinks: &[Sink]) -> bool {
+        sinks.iter().all(|sink| match sink {
+            Sink::Journal => self.journal.as_ref().is_none_or(Device::has_room),
+            Sink::Console(_) => self.console.has_room(),
+            Sink::File(_) => self.files.has_room(),
+        })
     }
 
     /// Lines to all sinks of their child. How many were not taken.

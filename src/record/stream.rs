@@ -113,8 +113,8 @@ pub(super) struct Intake {
     turn: Turn,
     /// Positions at which that changes, in order.
     marks: VecDeque<(u64, Turn)>,
-    /// The logger holds an unfinished line.
-    pub(super) unfinished: bool,
+    /// The logger holds an unfinished line, or has losses to say.
+    pub(super) pending: bool,
 }
 
 /// What [`Intake::read`] found.
@@ -130,7 +130,7 @@ pub(super) struct Piece {
 
 impl Intake {
     pub(super) fn new(pipe: LogPipe) -> Intake {
-        Intake { pipe, turn: Turn::default(), marks: VecDeque::new(), unfinished: false }
+        Intake { pipe, turn: Turn::default(), marks: VecDeque::new(), pending: false }
     }
 
     /// From here on it is the next one's. Whether the logger has to do something about it now.
@@ -145,7 +145,7 @@ impl Intake {
         } else {
             self.marks.push_back((self.pipe.position() + unread, next));
         }
-        unread > 0 || self.unfinished
+        unread > 0 || self.pending
     }
 
     /// Whose the next byte to be read is.
