@@ -37,6 +37,8 @@ pub struct Page<'a> {
     pub zone: i32,
     /// Also what is up, in crowds.
     pub all: bool,
+    /// There are other trees, so that only full paths are sure to be unique.
+    pub others: bool,
     /// Looks.
     pub style: Style,
 }
@@ -358,12 +360,14 @@ impl Page<'_> {
     /// What to ask next, if anything is not well.
     fn footer(&self) -> Option<String> {
         let short = Short::of(self.rows);
+        let name =
+            |row: &'_ Row| if self.others { row.path.clone() } else { short.name(&row.path).to_owned() };
         let by = |states: &[State]| self.rows.iter().find(|row| states.contains(&row.state));
         let worst = by(&[State::Parked])
             .or_else(|| by(&[State::Backoff]))
             .or_else(|| by(&[State::Starting, State::Stopping]).filter(|row| row.kind != Kind::Supervisor))
             .or_else(|| by(&[State::Waiting]))?;
-        let why = format!("why: woodward why {}", short.name(&worst.path));
+        let why = format!("why: woodward why {}", name(worst));
         if self.left.is_some() {
             return Some(format!("{why}\n"));
         }
@@ -373,7 +377,7 @@ impl Page<'_> {
             .find(|row| row.pid.is_some() && !is_up(row))
             .or(Some(worst).filter(|row| row.kind != Kind::Supervisor));
         let Some(row) = speaking else { return Some(format!("{why}\n")) };
-        let lines = format!("lines: woodward logs -n 20 {}", short.name(&row.path));
+        let lines = format!("lines: woodward logs -n 20 {}", name(row));
         let gap = if width(&why) + width(&lines) + 4 < WIDTH { "    " } else { "\n" };
         Some(format!("{why}{gap}{lines}\n"))
     }

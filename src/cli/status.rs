@@ -16,6 +16,9 @@ use crate::os::clock;
 use crate::record::words;
 use crate::runtime::view::Row;
 
+/// Trees that have not been seen for longer (ms) are not missed.
+const LATELY: u64 = 7 * 86_400_000;
+
 /// Shows the tree, or one child with its last lines
 #[derive(clap::Args)]
 pub struct Args {
@@ -63,18 +66,24 @@ struct Shows {
 }
 
 fn show(args: &Args) -> Result<Shows, Failure> {
-    match args.target.client() {
-        Ok(client) => {
-            let text = match &args.path {
-                Some(path) => one(args, &client, path)?,
-                None => all(args, &client)?,
-            };
-            Ok(Shows { text, failure: None })
+    let client = match args.target.client() {
+        Ok(client) => client,
+        Err(failure) if failure.code == Code::NoDaemon => {
+            return not_running(args, &[], failure.clone(), failure);
         }
-        Err(failure) if failure.code == Code::NoDaemon => match not_running(args)? {
-            Some(text) => Ok(Shows { text, failure: Some(failure) }),
-            None => Err(failure),
-        },
+        Err(failure) => return Err(failure),
+    };
+    let text = match &args.path {
+        Some(path) => one(args, &client, path),
+        None => all(args, &client),
+    };
+    match text {
+        Ok(text) => Ok(Shows { text, failure: None }),
+        // Perhaps a path of a tree whose own daemon does not run.
+        Err(failure) if args.path.is_some() && failure.code == Code::Usage => {
+            let absent = Failure::new(Code::NoDaemon, "cannot reach its daemon: it does not run");
+            not_running(args, &running(&client), absent.hint("woodward run FILE"), failure)
+        }
         Err(failure) => Err(failure),
     }
 }
@@ -87,10 +96,34 @@ fn all(args: &Args, client: &Client) -> Result<String, Failure> {
         if args.json {
             everything.extend(rows);
         } else {
-            pages.push(draw(args, endpoint, &rows));
+            pages.push(draw(args, endpoint, &rows, client.endpoints().len() > 1));
         }
     }
-    if args.json { json(&everything) } else { Ok(pages.join("\n")) }
+    if args.json {
+        return json(&everything);
+    }
+    if !args.target.is_settled() {
+        let running: Vec<&String> = client.endpoints().iter().flat_map(|one| &one.daemon.trees).collect();
+        pages.extend(
+            last::known(args.state.as_deref(), false).iter().filter_map(|last| missing(last, &running)),
+        );
+    }
+    Ok(pages.join("\n"))
+}
+
+/// Ids of all trees that run.
+fn running(client: &Client) -> Vec<&String> {
+    client.endpoints().iter().flat_map(|one| &one.daemon.trees).collect()
+}
+
+/// One line about a tree that ran lately and does not now, while others do.
+fn missing(last: &last::Last, running: &[&String]) -> Option<String> {
+    let root = &last.rows.first()?.path;
+    let ago = clock::wall().saturating_sub(last.seen);
+    if running.contains(&root) || ago > LATELY {
+        return None;
+    }
+    Some(format!("{root}: not running, last seen {} ago: woodward status {root}\n", lasted(ago)))
 }
 
 fn one(args: &Args, client: &Client, asked: &str) -> Result<String, Failure> {
@@ -102,11 +135,15 @@ fn one(args: &Args, client: &Client, asked: &str) -> Result<String, Failure> {
     let shown: Shown = client.get(endpoint, &format!("/v1/show/{}", encode(&path)))?;
     let now = clock::wall();
     let looks = detail::Looks { now, zone: clock::zone(now), style: Style::here() };
-    let subtree = if shown.rows.len() > 1 { draw(args, endpoint, &shown.rows) } else { String::new() };
+    let subtree = if shown.rows.len() > 1 {
+        draw(args, endpoint, &shown.rows, client.endpoints().len() > 1)
+    } else {
+        String::new()
+    };
     Ok(detail::detail(&shown, &subtree, looks))
 }
 
-fn draw(args: &Args, endpoint: &Endpoint, rows: &[Row]) -> String {
+fn draw(args: &Args, endpoint: &Endpoint, rows: &[Row], others: bool) -> String {
     let daemon = &endpoint.daemon;
     let now = clock::wall();
     let up = words::from_rfc3339(&daemon.started).map_or(0, |started| now.saturating_sub(started));
@@ -119,6 +156,7 @@ fn draw(args: &Args, endpoint: &Endpoint, rows: &[Row]) -> String {
         now,
         zone: clock::zone(now),
         all: args.all,
+        others,
         style: Style::here(),
     })
 }
@@ -130,26 +168,36 @@ fn json(rows: &[Row]) -> Result<String, Failure> {
     }
 }
 
-/// What was last known, from the history; `None`: there is none.
-fn not_running(args: &Args) -> Result<Option<String>, Failure> {
-    let known = last::known(args.state.as_deref(), args.target.is_settled());
+/// What was last known of trees that are not `running`, from the history, with the failure `absent`; if there is nothing
+/// to be shown, `unknown` is the failure.
+fn not_running(
+    args: &Args,
+    running: &[&String],
+    absent: Failure,
+    unknown: Failure,
+) -> Result<Shows, Failure> {
+    let mut known = last::known(args.state.as_deref(), args.target.is_settled());
+    known.retain(|last| last.rows.first().is_some_and(|root| !running.contains(&&root.path)));
     if known.is_empty() {
-        return Ok(None);
+        return Err(unknown);
     }
-    if let Some(asked) = &args.path {
-        let (last, path) = last::locate(&known, asked)?;
-        let rows: Vec<Row> =
-            last.rows.iter().filter(|row| words::is_within(&row.path, &path)).cloned().collect();
-        return if args.json { json(&rows).map(Some) } else { Ok(Some(draw_last(args, last, &rows))) };
-    }
-    if args.json {
-        return json(&known.into_iter().flat_map(|last| last.rows).collect::<Vec<_>>()).map(Some);
-    }
-    let pages: Vec<String> = known.iter().map(|last| draw_last(args, last, &last.rows)).collect();
-    Ok(Some(pages.join("\n")))
+    let text = match &args.path {
+        Some(asked) => {
+            let Ok((last, path)) = last::locate(&known, asked) else { return Err(unknown) };
+            let below = last.rows.iter().filter(|row| words::is_within(&row.path, &path));
+            let rows: Vec<Row> = below.cloned().collect();
+            if args.json { json(&rows)? } else { draw_last(args, last, &rows, false) }
+        }
+        None if args.json => json(&known.into_iter().flat_map(|last| last.rows).collect::<Vec<_>>())?,
+        None => {
+            let draw = |last: &last::Last| draw_last(args, last, &last.rows, known.len() > 1);
+            known.iter().map(draw).collect::<Vec<String>>().join("\n")
+        }
+    };
+    Ok(Shows { text, failure: Some(absent) })
 }
 
-fn draw_last(args: &Args, last: &last::Last, rows: &[Row]) -> String {
+fn draw_last(args: &Args, last: &last::Last, rows: &[Row], others: bool) -> String {
     let now = clock::wall();
     page(&Page {
         rows,
@@ -159,6 +207,7 @@ fn draw_last(args: &Args, last: &last::Last, rows: &[Row]) -> String {
         now,
         zone: clock::zone(now),
         all: args.all,
+        others,
         style: Style::here(),
     })
 }

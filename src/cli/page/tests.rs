@@ -96,6 +96,7 @@ fn render(rows: &[Row], all: bool, style: Style) -> String {
         now: NOW,
         zone: 0,
         all,
+        others: false,
         style,
     });
     for line in text.lines() {
@@ -179,6 +180,7 @@ fn render_coloured() -> String {
         now: NOW,
         zone: 0,
         all: false,
+        others: false,
         style,
     })
 }
