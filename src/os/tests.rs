@@ -433,7 +433,7 @@ async fn in_group_mode_those_who_were_asked_have_time() {
     let (reader, writer) = nix::unistd::pipe().expect("a pipe");
     let member = "trap 'sleep 0.3; echo done; exit' TERM; echo up; while :; do sleep 0.01; done";
     let script = format!(
-        "trap 'exit 0' TERM; sh -c '{}' & while :; do sleep 0.01; done",
+        "exec 2>/dev/null; trap 'exit 0' TERM; sh -c '{}' & while :; do sleep 0.01; done",
         member.replace('\'', "'\\''")
     );
     let mut events = bed.launch_as(program("t/a", &["sh", "-c", &script]), 1, |launch| {
