@@ -11,16 +11,16 @@
 //! A request to stop (SIGTERM, SIGINT) is the daemon's to carry out. When it says nothing for five seconds, or is dead so long, the keeper does it:
 //! SIGTERM to all, those started last first, ten seconds, then SIGKILL, and exit code 75.
 
-use std::ffi::OsStr;
-use std::io::{self, Read, Seek, Write};
+use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
 
-use crate::Config;
-use crate::image::{Image, Stdin};
-use crate::start::Inherited;
+use crate::CHANNEL;
+use crate::children::{ORPHANS, wait, wait_for};
+use crate::keeper::{DAEMON_EVENT, Eye, Keeper, Owner, TAKING};
+use crate::setup::say;
+use crate::start::{Failure, Source, Start};
 use crate::sys;
+use crate::wire::Status;
 
 /// Nanoseconds.
 pub(crate) const SECOND: u64 = 1_000_000_000;
@@ -80,140 +80,204 @@ impl Rest {
     }
 }
 
-/// What the daemon executes: its environment is the keeper's.
-pub(crate) fn image(config: &Config) -> Vec<u8> {
-    let arguments: Vec<Vec<u8>> = config.daemon.iter().map(|a| a.as_bytes().to_vec()).collect();
-    let variable = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-        [name.into_vec(), b"=".to_vec(), value.into_vec()].concat()
-    };
-    Image {
-        program: arguments.first().cloned().unwrap_or_default(),
-        arguments,
-        environment: std::env::vars_os().map(variable).collect(),
-        stdin: Stdin::Inherit,
-        ..Image::default()
-    }
-    .encode()
-}
-
-/// The lock of a state directory, or the process id of who has it.
-pub(crate) fn lock(state: &Path) -> io::Result<Result<std::fs::File, i32>> {
-    let mut options = std::fs::File::options();
-    let mut file =
-        options.read(true).write(true).create(true).truncate(false).open(state.join("keeper.pid"))?;
-    // SAFETY: plain call.
-    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::WouldBlock {
-            return Err(error);
-        }
-        let mut text = String::new();
-        file.read_to_string(&mut text)?;
-        return Ok(Err(text.trim().parse().unwrap_or(0)));
-    }
-    file.set_len(0)?;
-    file.rewind()?;
-    writeln!(file, "{}", std::process::id())?;
-    Ok(Ok(file))
-}
-
-/// Makes this process fit to be a keeper: every signal blocked, none ignored, parent of orphans, as many descriptors as it may have, none of them
-/// for children.
-pub(crate) fn prepare() -> io::Result<Inherited> {
-    while sys::open(c"/dev/null", libc::O_RDWR)?.as_raw_fd() <= 2 {
-        // A standard descriptor was closed: it stays /dev/null.
-        std::mem::forget(sys::open(c"/dev/null", libc::O_RDWR)?);
-    }
-    let mut inherited = Inherited { ignored: 0, ..block_signals() };
-    // SAFETY: plain calls; all zeros is a valid value for what is written.
-    unsafe {
-        let default = [0usize; 4];
-        for signal in 1..=64usize {
-            sys::raw(libc::SYS_rt_sigaction, [signal, default.as_ptr() as usize, 0, 8, 0]);
-        }
-        libc::syscall(libc::SYS_close_range, 3, u32::MAX, 4);
-        sys::check(libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))?;
-        let mut limit: libc::rlimit = std::mem::zeroed();
-        sys::check(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit))?;
-        inherited.files = [limit.rlim_cur, limit.rlim_max];
-        limit.rlim_cur = limit.rlim_max;
-        sys::check(libc::setrlimit(libc::RLIMIT_NOFILE, &limit))?;
-    }
-    Ok(inherited)
-}
-
-/// Blocks every signal for this thread and makes its timers exact.
-pub(crate) fn block_signals() -> Inherited {
-    let mut inherited = Inherited::default();
-    // SAFETY: plain calls; all zeros is a valid value for what is written.
-    unsafe {
-        let mut all: libc::sigset_t = std::mem::zeroed();
-        libc::sigfillset(&mut all);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &all, std::ptr::null_mut());
-        inherited.slack = usize::try_from(libc::prctl(libc::PR_GET_TIMERSLACK)).unwrap_or(50_000);
-        libc::prctl(libc::PR_SET_TIMERSLACK, 1);
-        let mut limit: libc::rlimit = std::mem::zeroed();
-        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
-        inherited.files = [limit.rlim_cur, limit.rlim_max];
-        for signal in 1..=64usize {
-            // Not through libc, which hides the signals of its threads.
-            let mut action = [0usize; 4];
-            let known =
-                sys::raw(libc::SYS_rt_sigaction, [signal, 0, action.as_mut_ptr() as usize, 8, 0]) == 0;
-            if known && action[0] == libc::SIG_IGN {
-                inherited.ignored |= 1 << (signal - 1);
+impl Keeper {
+    /// Makes the daemon say something, or the silence is counted.
+    pub fn ask(&mut self, now: u64) {
+        if let Some(channel) = &mut self.channel {
+            channel.ping = true;
+            if self.silence.is_none() {
+                self.silence = Some((now + SECOND, 0));
             }
         }
     }
-    inherited
-}
 
-/// Whoever started woodward and wants to be told (sd_notify).
-pub(crate) struct Listener {
-    socket: OwnedFd,
-    address: libc::sockaddr_un,
-    length: libc::socklen_t,
-}
-
-impl Listener {
-    /// `address`: a path, or `@` and an abstract name.
-    pub fn new(address: &str) -> io::Result<Listener> {
-        // SAFETY: plain call.
-        let socket =
-            sys::owned(unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
-        // SAFETY: all zeros is a valid value.
-        let mut to: libc::sockaddr_un = unsafe { std::mem::zeroed() };
-        to.sun_family = libc::AF_UNIX as libc::sa_family_t;
-        let bytes = OsStr::new(address).as_bytes();
-        if bytes.len() >= to.sun_path.len() {
-            return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
+    pub fn start_daemon(&mut self, now: u64) {
+        if !self.starter.has_room(now) {
+            return;
         }
-        for (place, &byte) in to.sun_path.iter_mut().zip(bytes) {
-            *place = byte as libc::c_char;
-        }
-        if bytes.first() == Some(&b'@') {
-            to.sun_path[0] = 0;
-        }
-        let length = size_of::<libc::sa_family_t>() + bytes.len();
-        Ok(Listener { socket, address: to, length: length as libc::socklen_t })
-    }
-
-    /// Best effort: nobody there, or no room, is no error.
-    pub fn tell(&self, text: &[u8]) {
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        let to = std::ptr::from_ref(&self.address).cast();
-        // SAFETY: reads `text` and the address.
-        unsafe {
-            libc::sendto(self.socket.as_raw_fd(), text.as_ptr().cast(), text.len(), flags, to, self.length);
+        let Ok((ours, theirs)) = sys::channel() else { return self.daemon_rests(now, now) };
+        let extras = [(CHANNEL as u32, theirs)];
+        let image = Source::Bytes(&self.image);
+        let start = Start { image, additions: b"", output: None, cgroup: None, extras: &extras };
+        match self.starter.start(&start, now) {
+            Ok(child) => {
+                self.owners[child.slot] = Owner::Daemon;
+                let _ = self.epoll.add(child.pidfd.as_raw_fd(), libc::EPOLLIN, DAEMON_EVENT);
+                self.life = Life::Alive {
+                    pid: child.pid,
+                    pidfd: child.pidfd,
+                    since: now,
+                    starting: Some(child.slot),
+                };
+                if self.open(ours).is_err() {
+                    sys::kill(child.pid, libc::SIGKILL, false);
+                }
+            }
+            Err(failure) => {
+                say(&format!("cannot start the daemon: {failure}"));
+                self.daemon_rests(now, now);
+            }
         }
     }
-}
 
-/// Writes a line to standard error, unless that would block.
-pub(crate) fn say(text: &str) {
-    let mut poll = libc::pollfd { fd: 2, events: libc::POLLOUT, revents: 0 };
-    // SAFETY: writes to `poll`.
-    if unsafe { libc::poll(&mut poll, 1, 0) } == 1 && poll.revents == libc::POLLOUT {
-        eprintln!("woodward: {text}");
+    pub fn daemon_started(&mut self, outcome: Result<(), Failure>, now: u64) {
+        if let Life::Alive { pid, starting, .. } = &mut self.life {
+            *starting = None;
+            if let Err(failure) = outcome {
+                wait_for(*pid);
+                say(&format!("cannot start the daemon: {failure}"));
+                self.daemon_gone(now);
+            }
+        }
+    }
+
+    pub fn daemon_ended(&mut self, now: u64) {
+        let Life::Alive { pidfd, starting, .. } = &self.life else { return };
+        let (pidfd, starting) = (pidfd.as_raw_fd(), *starting);
+        if let Some(slot) = starting {
+            match self.outcome(slot) {
+                Some(outcome @ Err(_)) => return self.daemon_started(outcome, now),
+                Some(Ok(())) => {}
+                None => return,
+            }
+        }
+        let Some(status) = wait(pidfd) else { return };
+        // What it said before it ended still counts.
+        self.receive(now, usize::MAX);
+        if self.code.is_none() && self.stop == Stop::No {
+            let how = match status {
+                Status::Code(code) => format!("exit {code}"),
+                Status::Signal(signal) => format!("signal {signal}"),
+                Status::Unknown => "unknown status".to_owned(),
+            };
+            say(&format!("the daemon has ended ({how}) and is started again; services go on"));
+        }
+        self.daemon_gone(now);
+    }
+
+    fn daemon_gone(&mut self, now: u64) {
+        let Life::Alive { pidfd, since, .. } = std::mem::replace(&mut self.life, Life::Gone) else { return };
+        self.epoll.remove(pidfd.as_raw_fd());
+        self.close_channel();
+        match (self.code, self.stop) {
+            (Some(_), _) => self.kill_all(now),
+            (None, Stop::No | Stop::Told { .. }) => self.daemon_rests(since, now),
+            (None, Stop::Terminated { .. } | Stop::Killed) => {}
+        }
+    }
+
+    fn daemon_rests(&mut self, since: u64, now: u64) {
+        self.life = Life::Resting { until: self.rest.after(since, now) };
+    }
+
+    /// One more second without a word.
+    pub fn silent(&mut self, now: u64) {
+        let Some((_, seconds)) = &mut self.silence else { return };
+        *seconds += 1;
+        let seconds = *seconds;
+        self.silence = Some((now + SECOND, seconds));
+        if seconds == SILENT && !self.logs.is_ours() {
+            self.logs.take(false);
+            self.eye = Eye::Taking { until: now + TAKING };
+            if let Some(channel) = &mut self.channel {
+                channel.logs = true;
+            }
+        }
+        let Life::Alive { pid, .. } = &self.life else { return };
+        if self.stop == Stop::No && seconds >= HUNG {
+            say("the daemon hangs and is killed");
+            sys::kill(*pid, if seconds == HUNG { libc::SIGABRT } else { libc::SIGKILL }, false);
+        }
+    }
+
+    // ---- signals and stop -----------------------------------------------------------------------------------------
+
+    pub fn signalled(&mut self, now: u64) {
+        let Some(fd) = self.signals.as_ref().map(AsRawFd::as_raw_fd) else { return };
+        loop {
+            // SAFETY: all zeros is a valid value; reads into `info`.
+            let (n, info) = unsafe {
+                let mut info: libc::signalfd_siginfo = std::mem::zeroed();
+                let size = size_of::<libc::signalfd_siginfo>();
+                (libc::read(fd, std::ptr::from_mut(&mut info).cast(), size), info)
+            };
+            if n <= 0 {
+                return;
+            }
+            let signal = info.ssi_signo as i32;
+            if signal == libc::SIGCHLD {
+                self.orphans_due = self.orphans_due.or(Some(now + ORPHANS));
+                continue;
+            }
+            if let Some(channel) = &mut self.channel {
+                channel.signals |= 1 << (signal - 1);
+            }
+            if signal != libc::SIGHUP && self.stop == Stop::No {
+                self.stop = Stop::Told { silent: 0 };
+                self.second = Some(now + SECOND);
+                self.ask(now);
+            }
+        }
+    }
+
+    /// One more second since the keeper was asked to stop, or the daemon has said its last word.
+    pub fn stop_second(&mut self, now: u64) {
+        self.second = Some(now + SECOND);
+        if self.code.is_some() {
+            match &self.life {
+                Life::Alive { pid, .. } => sys::kill(*pid, libc::SIGKILL, false),
+                _ => self.kill_all(now),
+            }
+            return;
+        }
+        match &mut self.stop {
+            Stop::No => self.second = None,
+            Stop::Told { silent } => {
+                *silent += 1;
+                if *silent > HUNG { self.terminate(now) } else { self.ask(now) }
+            }
+            Stop::Terminated { until } if now >= *until => self.kill_all(now),
+            Stop::Terminated { .. } => {}
+            Stop::Killed => self.kill_all(now),
+        }
+    }
+
+    /// The keeper stops the services itself.
+    pub fn terminate(&mut self, now: u64) {
+        if matches!(self.life, Life::Alive { .. }) {
+            say("the daemon does not answer: the keeper stops the services");
+        }
+        self.stop = Stop::Terminated { until: now + GRACE };
+        self.second = Some(now + SECOND);
+        if let Life::Alive { pid, .. } = &self.life {
+            sys::kill(*pid, libc::SIGKILL, false);
+        }
+        self.cancel_waiting();
+        let mut living: Vec<_> =
+            self.table.iter().filter(|(_, e)| e.lives()).map(|(_, e)| (e.order, e.pid)).collect();
+        living.sort_unstable();
+        for (_, pid) in living.into_iter().rev() {
+            sys::kill(pid, libc::SIGTERM, false);
+        }
+    }
+
+    /// Repeated every second until nothing is left.
+    fn kill_all(&mut self, now: u64) {
+        self.stop = Stop::Killed;
+        self.second = Some(now + SECOND);
+        self.cancel_waiting();
+        if let Some(file) = &mut self.cgroup_kill {
+            let _ = file.write_all(b"1");
+        }
+        for (_, entry) in self.table.iter().filter(|(_, e)| e.lives()) {
+            sys::kill(entry.pid, libc::SIGKILL, false);
+            sys::kill(entry.pid, libc::SIGKILL, true);
+        }
+    }
+
+    fn cancel_waiting(&mut self) {
+        while let Some(slot) = self.waiting.front().map(|w| w.slot) {
+            self.cancel(slot);
+        }
     }
 }

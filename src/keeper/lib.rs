@@ -11,22 +11,28 @@
 //! |---|---|
 //! | [`wire`] | what the two say to each other |
 //! | [`image`] | everything a start executes, laid out by the daemon |
-//! | `keeper` | the loop: orders in, reports out, ends |
+//! | `keeper` | the loop: what is done at each wake-up, orders carried out |
+//! | `channel` | messages in, reports out |
+//! | `children` | starts and ends |
 //! | `daemon` | the daemon's life; what happens when it is dead, hangs or talks nonsense |
 //! | `table` | one entry for each name |
 //! | `start`, `child` | from an image to a process, and what happens in the child |
 //! | [`drain`] | log pipes while the daemon is away |
+//! | `setup` | lock, limits, signals, before the loop begins |
 //! | `sys` | system calls |
 //!
 //! Conditions on all of it: it never waits for an exec, a disk or the daemon; what a start costs does not depend on how
 //! much it holds; an end stays in the table until the daemon has acknowledged it; nothing the daemon sends
 //! can harm it.
 
+mod channel;
 mod child;
+mod children;
 mod daemon;
 pub mod drain;
 pub mod image;
 mod keeper;
+mod setup;
 mod start;
 mod sys;
 mod table;
@@ -61,7 +67,7 @@ pub const TRY_AGAIN: u8 = 75;
 /// to be stopped without the daemon; 1 if the keeper cannot be set up (told on standard error).
 pub fn run(config: Config) -> u8 {
     let at = config.state.display();
-    let state = match daemon::lock(&config.state) {
+    let state = match setup::lock(&config.state) {
         Ok(Ok(lock)) => lock,
         Ok(Err(pid)) => {
             eprintln!("error: cannot run in {at}: another woodward does already (pid {pid})");
