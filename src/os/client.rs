@@ -9,45 +9,38 @@
 //! generation:  main ended ─► is anything left? ─yes─► kill until empty ─► Emptied
 //! ```
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
-use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut, Write};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc};
 use woodward_keeper::drain::Turn;
 use woodward_keeper::image::Step;
-use woodward_keeper::wire::{self, Message, Order, Records, Report, State, Status, Targets};
+use woodward_keeper::wire::{self, Order, Records, Report, State, Status};
 
 use super::cgroup::{Cgroups, Group};
-use super::family::{self, Family, MARK};
-use super::{ExitStatus, Found, Launch, ProcessEvent, Program, Role, Scope, Sink, SpawnError, program};
+use super::family::{self, Family};
+use super::slots::{Slot, Stage, Table};
+use super::socket::{Descriptor, malformed, receive, set_nonblocking};
+use super::{ExitStatus, Found, Launch, ProcessEvent, Role, Sink, SpawnError, program};
 use crate::tree::KillMode;
 
-/// Separates the path from the number in the name of a helper.
-const HELPER: char = '\u{1f}';
-
 pub(super) struct Client {
-    channel: Arc<AsyncFd<OwnedFd>>,
-    keeper: i32,
-    turn: Turn,
-    turned: Notify,
-    cgroups: Option<Cgroups>,
-    state: Mutex<Table>,
-    inbox: mpsc::UnboundedSender<Local>,
-    found: Vec<Found>,
+    pub channel: Arc<AsyncFd<OwnedFd>>,
+    pub keeper: i32,
+    pub turn: Turn,
+    pub turned: Notify,
+    pub cgroups: Option<Cgroups>,
+    pub state: Mutex<Table>,
+    pub inbox: mpsc::UnboundedSender<Local>,
+    pub found: Vec<Found>,
 }
 
 /// What this side tells itself.
-enum Local {
+pub(super) enum Local {
     /// There is something in the queue of orders.
     Blocked,
     /// A start that did not get as far as the keeper.
@@ -62,84 +55,14 @@ enum Local {
     Call(Box<dyn FnOnce() + Send>),
 }
 
-#[derive(Default)]
-struct Table {
-    slots: Vec<Slot>,
-    free: BTreeSet<u32>,
-    names: HashMap<(Arc<str>, Role), u32>,
-    children: HashMap<Arc<str>, Child>,
-    message: Message,
-    queue: VecDeque<(Vec<u8>, Vec<Descriptor>)>,
-    logs: Vec<bool>,
-    /// Empty groups of former generations: removed when there is time.
-    stale: Vec<Group>,
-    orphans: u64,
-    signals: Option<mpsc::UnboundedSender<i32>>,
-    receiver: Option<mpsc::UnboundedReceiver<i32>>,
-}
-
-/// A process, or the place for one.
-struct Slot {
-    path: Arc<str>,
-    role: Role,
-    generation: u64,
-    stage: Stage,
-    pid: i32,
-    sink: Option<Sink>,
-    defined: Option<Defined>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Idle,
-    Asked,
-    Running,
-    /// Found ended; the keeper still keeps it for us.
-    Ended,
-}
-
-/// What the keeper was told last.
-struct Defined {
-    program: Arc<Program>,
-    file: PathBuf,
-    output: Option<Arc<OwnedFd>>,
-}
-
-/// The generation of a path.
-struct Child {
-    generation: u64,
-    kill: KillMode,
-    group: Option<Group>,
-    /// Its main process, also when it has ended.
-    leader: i32,
-    /// Proved to be empty.
-    empty: bool,
-    /// All of it were sent a signal: they have time until they are killed, also when the main process has ended.
-    asked: bool,
-}
-
-enum Descriptor {
-    Own(OwnedFd),
-    Shared(Arc<OwnedFd>),
-}
-
-impl Descriptor {
-    fn number(&self) -> RawFd {
-        match self {
-            Descriptor::Own(fd) => fd.as_raw_fd(),
-            Descriptor::Shared(fd) => fd.as_raw_fd(),
-        }
-    }
-}
-
 /// Processes of a generation, by whatever means there are.
-enum Left {
+pub(super) enum Left {
     Group(Group),
     Family(Family),
 }
 
 impl Left {
-    fn is_nothing(&self) -> bool {
+    pub fn is_nothing(&self) -> bool {
         match self {
             Left::Group(group) => group.is_empty(),
             Left::Family(family) => family.left().is_empty(),
@@ -147,7 +70,7 @@ impl Left {
     }
 
     /// Returns when nothing is left; with `kill` it kills, again and again.
-    async fn emptied(self, kill: bool) {
+    pub async fn emptied(self, kill: bool) {
         match self {
             Left::Group(group) => group.emptied(kill).await,
             Left::Family(family) => family.emptied(kill).await,
@@ -159,7 +82,7 @@ impl Left {
 
 impl Client {
     /// Reads the snapshot, kills what no keeper knows, starts the task.
-    pub async fn connect(channel: OwnedFd, state: &Path) -> io::Result<Arc<Client>> {
+    pub async fn connect(channel: OwnedFd, cgroups: Option<Cgroups>) -> io::Result<Arc<Client>> {
         set_nonblocking(&channel)?;
         // SAFETY: an owned descriptor stays the same and open as long as its owner.
         let channel = Arc::new(unsafe { AsyncFd::register(channel) }?);
@@ -183,7 +106,6 @@ impl Client {
             }
         }
         let page = page.ok_or_else(|| malformed(wire::Malformed))?;
-        let cgroups = Cgroups::find(state);
         if let Some(cgroups) = &cgroups {
             sweep(cgroups, &found).await;
         }
@@ -243,382 +165,7 @@ async fn sweep(cgroups: &Cgroups, found: &[Found]) {
     }
 }
 
-impl Table {
-    /// A line of the snapshot; what it means for whoever adopts.
-    fn enter(&mut self, slot: u32, generation: u64, state: State, pid: i32, name: &[u8]) -> Option<Found> {
-        let name = String::from_utf8_lossy(name).into_owned();
-        let (path, role) = match name.split_once(HELPER) {
-            Some((path, number)) => (path, Role::Helper(number.parse().unwrap_or(u32::MAX))),
-            None => (name.as_str(), Role::Main),
-        };
-        let path: Arc<str> = path.into();
-        let stage = match state {
-            State::Idle => Stage::Idle,
-            State::Starting => Stage::Asked,
-            State::Running => Stage::Running,
-            State::Ended(_) | State::Failed { .. } => Stage::Ended,
-        };
-        self.grow(slot);
-        self.free.remove(&slot);
-        self.names.insert((path.clone(), role), slot);
-        self.slots[slot as usize] =
-            Slot { path: path.clone(), role, generation, stage, pid, sink: None, defined: None };
-        let ended = match state {
-            State::Ended(status) => Some(status.into()),
-            State::Failed { .. } => Some(ExitStatus::Unknown),
-            _ => None,
-        };
-        (role == Role::Main && stage != Stage::Idle).then_some(Found { path, generation, role, pid, ended })
-    }
-
-    fn grow(&mut self, slot: u32) {
-        while self.slots.len() <= slot as usize {
-            self.free.insert(self.slots.len() as u32);
-            self.slots.push(Slot {
-                path: "".into(),
-                role: Role::Main,
-                generation: 0,
-                stage: Stage::Idle,
-                pid: 0,
-                sink: None,
-                defined: None,
-            });
-        }
-    }
-
-    /// The slot of this name; a new one if it has none. `None`: the keeper's table is full.
-    fn slot(&mut self, path: &Arc<str>, role: Role) -> Option<u32> {
-        if let Some(&slot) = self.names.get(&(path.clone(), role)) {
-            return Some(slot);
-        }
-        if self.free.is_empty() {
-            let next = self.slots.len() as u32;
-            if next as usize >= wire::SLOTS {
-                return None;
-            }
-            self.grow(next);
-        }
-        let slot = self.free.pop_first()?;
-        self.names.insert((path.clone(), role), slot);
-        let place = &mut self.slots[slot as usize];
-        (place.path, place.role, place.generation, place.stage) = (path.clone(), role, 0, Stage::Idle);
-        Some(slot)
-    }
-
-    fn find(&self, path: &str, role: Role) -> Option<u32> {
-        self.names.get(&(Arc::from(path), role)).copied()
-    }
-}
-
-// ---- orders ---------------------------------------------------------------------------------------------------------
-
 impl Client {
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        // A sink that panicked did so without the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Sends an order, or puts it at the end of the queue.
-    fn order(&self, table: &mut Table, order: &Order, descriptors: Vec<Descriptor>) {
-        let Table { message, queue, .. } = table;
-        message.clear();
-        message.order(order);
-        if queue.is_empty() && send(self.channel.get_ref(), message.bytes(), &descriptors) {
-            return;
-        }
-        queue.push_back((message.bytes().to_vec(), descriptors));
-        let _ = self.inbox.send(Local::Blocked);
-    }
-
-    /// Sends what is in the queue; false: the channel is full.
-    fn flush(&self) -> bool {
-        let mut table = self.lock();
-        while let Some((bytes, descriptors)) = table.queue.front() {
-            if !send(self.channel.get_ref(), bytes, descriptors) {
-                return false;
-            }
-            table.queue.pop_front();
-        }
-        true
-    }
-
-    fn release(&self, table: &mut Table, slot: u32) {
-        self.order(table, &Order::Forget { slot }, Vec::new());
-        let place = &mut table.slots[slot as usize];
-        (place.sink, place.defined) = (None, None);
-        let name = (std::mem::replace(&mut place.path, "".into()), place.role);
-        table.names.remove(&name);
-        table.free.insert(slot);
-    }
-
-    /// See [`super::Os::launch`].
-    pub fn launch(&self, mut launch: Launch) {
-        if let Some(left) = self.left_of_former(&launch) {
-            let inbox = self.inbox.clone();
-            tokio::spawn(async move {
-                left.emptied(true).await;
-                let _ = inbox.send(Local::Launch(launch));
-            });
-            return;
-        }
-        if let Err(error) = self.spawn(&mut launch) {
-            let mut table = self.lock();
-            if let (Role::Helper(_), Some(slot)) =
-                (launch.role, table.find(&launch.program.path, launch.role))
-            {
-                self.release(&mut table, slot);
-            }
-            let _ = self.inbox.send(Local::Refused(launch.sink, error));
-        }
-    }
-
-    /// What has to go before this start: leftovers of the generation before.
-    fn left_of_former(&self, launch: &Launch) -> Option<Left> {
-        let table = self.lock();
-        let former = table.children.get(&launch.program.path)?;
-        if former.generation >= launch.generation || former.empty || former.kill == KillMode::Process {
-            return None;
-        }
-        Some(self.left(&launch.program.path, former)).filter(|left| !left.is_nothing())
-    }
-
-    /// Everything that can fail here; takes the sink if nothing does.
-    fn spawn(&self, launch: &mut Launch) -> Result<(), SpawnError> {
-        let step = |step: &str, source: io::Error| SpawnError::Step { step: step.to_owned(), source };
-        let Launch { program, generation, role, additions, output, descriptors, kill, sink } = launch;
-        let (generation, role) = (*generation, *role);
-        let file = program::search(program)?;
-        program::make_directories(program)?;
-        let targets: Vec<u32> = descriptors.iter().map(|&(number, _)| number as u32).collect();
-        let targets = Targets::new(&targets)
-            .ok_or_else(|| step("descriptors", io::Error::other("more than 12, or a number below 3")))?;
-        let mut guard = self.lock();
-        let table = &mut *guard;
-        let slot = table.slot(&program.path, role);
-        let slot = slot.ok_or_else(|| step("start", io::Error::other("too many processes")))?;
-        let group = self.enter_generation(table, &program.path, generation, role, *kill);
-
-        let same_output = |a: &Option<Arc<OwnedFd>>, b: &Option<Arc<OwnedFd>>| match (a, b) {
-            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-            (a, b) => a.is_none() && b.is_none(),
-        };
-        let defined = table.slots[slot as usize].defined.as_ref();
-        if !defined.is_some_and(|d| {
-            Arc::ptr_eq(&d.program, program) && d.file == file && same_output(&d.output, output)
-        }) {
-            let image = program::image(program, &file)?.encode();
-            let memory = memory(&image).map_err(|e| step("image", e))?;
-            let name = match role {
-                Role::Main => program.path.to_string(),
-                Role::Helper(number) => format!("{}{HELPER}{number}", program.path),
-            };
-            if name.len() > wire::NAME {
-                return Err(step("start", io::Error::other("path too long")));
-            }
-            let order = Order::Define {
-                slot,
-                name: name.as_bytes(),
-                image: image.len() as u32,
-                output: output.is_some(),
-            };
-            let both = [Some(Descriptor::Own(memory)), output.clone().map(Descriptor::Shared)];
-            self.order(table, &order, both.into_iter().flatten().collect());
-            let (program, output) = (program.clone(), output.clone());
-            table.slots[slot as usize].defined = Some(Defined { program, file, output });
-        }
-
-        let mut text = Vec::new();
-        for (name, value) in additions.iter() {
-            text.extend_from_slice(format!("{name}={value}\0").as_bytes());
-        }
-        if group.is_none() {
-            text.extend_from_slice(format!("{MARK}={}#{generation}\0", program.path).as_bytes());
-        }
-        let directory = group.map(|g| g.open()).transpose().map_err(|e| step("control group", e))?;
-        let order = Order::Spawn { slot, generation, cgroup: directory.is_some(), targets, additions: &text };
-        let shared = descriptors.drain(..).map(|(_, fd)| Descriptor::Shared(fd));
-        self.order(table, &order, directory.map(Descriptor::Own).into_iter().chain(shared).collect());
-        let place = &mut table.slots[slot as usize];
-        (place.generation, place.stage, place.pid) = (generation, Stage::Asked, 0);
-        place.sink = Some(std::mem::replace(sink, Box::new(drop)));
-        Ok(())
-    }
-
-    /// The group of this generation, which is now the path's; the one before is to be removed some time.
-    fn enter_generation(
-        &self,
-        table: &mut Table,
-        path: &Arc<str>,
-        generation: u64,
-        role: Role,
-        kill: KillMode,
-    ) -> Option<Group> {
-        let child = table.children.entry(path.clone()).or_insert_with(|| Child {
-            generation: 0,
-            kill,
-            group: None,
-            leader: 0,
-            empty: true,
-            asked: false,
-        });
-        if child.generation != generation {
-            table.stale.extend(child.group.take());
-            *child = Child {
-                generation,
-                kill,
-                group: self.cgroups.as_ref().map(|c| c.group(path, generation)),
-                leader: 0,
-                empty: true,
-                asked: false,
-            };
-        }
-        child.empty = false;
-        if role == Role::Main {
-            child.kill = kill;
-        }
-        child.group.clone()
-    }
-
-    /// See [`super::Os::signal`].
-    pub fn signal(&self, path: &str, generation: u64, role: Role, signal: i32, scope: Scope) {
-        let mut table = self.lock();
-        let child = table.children.get_mut(path).filter(|c| c.generation == generation);
-        let Some(child) = child else { return };
-        child.asked |= scope == Scope::All;
-        match (scope, &child.group) {
-            (Scope::All, Some(group)) => group.signal(signal),
-            _ => {
-                let Some(slot) = table.find(path, role) else { return };
-                let (signal, group) = (signal as u8, scope == Scope::All);
-                self.order(&mut table, &Order::Signal { slot, generation, signal, group }, Vec::new());
-            }
-        }
-    }
-
-    /// See [`super::Os::kill`].
-    pub fn kill(&self, path: &str, generation: u64) {
-        let mut table = self.lock();
-        self.know(&mut table, path, generation);
-        let Some(child) = table.children.get(path).filter(|c| c.generation == generation) else { return };
-        let everything = child.kill != KillMode::Process;
-        let group = child.group.clone().filter(|_| everything);
-        if everything && group.is_none() {
-            // The keeper reaches its process group only while the main process lives.
-            tokio::spawn(self.left(path, child).emptied(true));
-        }
-        if let Some(slot) = table.find(path, Role::Main) {
-            let signal = libc::SIGKILL as u8;
-            let order = Order::Signal { slot, generation, signal, group: everything && group.is_none() };
-            self.order(&mut table, &order, Vec::new());
-            self.acknowledge(&mut table, slot, generation);
-        }
-        if let Some(group) = group {
-            group.kill();
-        }
-    }
-
-    /// A generation of an earlier daemon becomes the path's.
-    fn know(&self, table: &mut Table, path: &str, generation: u64) {
-        if !table.children.contains_key(path)
-            && let Some(found) = self.found.iter().find(|f| *f.path == *path && f.generation == generation)
-        {
-            self.enter_generation(table, &found.path, generation, Role::Main, KillMode::Mixed);
-            if let Some(child) = table.children.get_mut(path) {
-                child.leader = found.pid;
-            }
-        }
-    }
-
-    /// Takes note of the end of a process that was found ended.
-    fn acknowledge(&self, table: &mut Table, slot: u32, generation: u64) {
-        let place = &mut table.slots[slot as usize];
-        if place.stage == Stage::Ended && place.generation == generation {
-            place.stage = Stage::Idle;
-            self.order(table, &Order::Ack { slot, generation }, Vec::new());
-        }
-    }
-
-    /// See [`super::Os::clear`].
-    pub fn clear(&self, path: &str, generation: u64, done: Box<dyn FnOnce() + Send>) {
-        let mut table = self.lock();
-        self.know(&mut table, path, generation);
-        let left =
-            table.children.get(path).filter(|c| c.generation == generation && c.kill != KillMode::Process);
-        let left = left.map(|child| self.left(path, child)).filter(|left| !left.is_nothing());
-        let inbox = self.inbox.clone();
-        match left {
-            None => {
-                let _ = inbox.send(Local::Call(done));
-            }
-            Some(left) => {
-                tokio::spawn(async move {
-                    left.emptied(true).await;
-                    let _ = inbox.send(Local::Call(done));
-                });
-            }
-        }
-    }
-
-    fn left(&self, path: &str, child: &Child) -> Left {
-        match &child.group {
-            Some(group) => Left::Group(group.clone()),
-            None => Left::Family(Family {
-                keeper: self.keeper,
-                leader: child.leader,
-                mark: format!("{path}#{}", child.generation),
-            }),
-        }
-    }
-
-    /// See [`super::Os::adopt`].
-    pub fn adopt(&self, path: &str, generation: u64, kill: KillMode, sink: Sink) {
-        let mut table = self.lock();
-        self.know(&mut table, path, generation);
-        let found = self.found.iter().find(|f| *f.path == *path && f.generation == generation);
-        let (Some(slot), Some(found)) = (table.find(path, Role::Main), found) else { return };
-        if let Some(child) = table.children.get_mut(path) {
-            child.kill = kill;
-        }
-        table.slots[slot as usize].sink = Some(sink);
-        let ended = found.ended.filter(|_| table.slots[slot as usize].stage == Stage::Ended);
-        let _ = self.inbox.send(Local::Adopted(slot, generation, ended));
-    }
-
-    /// See [`super::Os::forget`].
-    pub fn forget(&self, path: &str) {
-        let mut table = self.lock();
-        if let Some(slot) = table.find(path, Role::Main) {
-            self.release(&mut table, slot);
-        }
-        if let Some(group) = table.children.remove(path).and_then(|c| c.group) {
-            group.remove();
-            group.parent().remove();
-        }
-    }
-
-    /// See [`super::Os::exit`].
-    pub fn exit(&self, code: u8) {
-        for group in self.cgroups.iter().flat_map(Cgroups::all).collect::<Vec<_>>().iter().rev() {
-            group.remove();
-        }
-        self.order(&mut self.lock(), &Order::Exit { code }, Vec::new());
-        // The caller is about to end: now or never.
-        for _ in 0..100 {
-            if self.flush() {
-                return;
-            }
-            let mut wait =
-                [nix::poll::PollFd::new(self.channel.get_ref().as_fd(), nix::poll::PollFlags::POLLOUT)];
-            let _ = nix::poll::poll(&mut wait, 10u8);
-        }
-    }
-
-    /// See [`super::Os::notify`].
-    pub fn notify(&self, text: &str) {
-        let text = &text.as_bytes()[..text.len().min(wire::MESSAGE / 2)];
-        self.order(&mut self.lock(), &Order::Notify { text }, Vec::new());
-    }
-
     // ---- questions --------------------------------------------------------------------------------------------------
 
     pub fn found(&self) -> Vec<Found> {
@@ -737,7 +284,17 @@ async fn serve(
 }
 
 impl Client {
+    /// Obeys a message; what is answered goes back in one piece.
     fn read(&self, message: &[u8], refused: &mut Option<(u32, u64)>) -> Result<(), wire::Malformed> {
+        self.lock().corked = true;
+        let result = self.read_records(message, refused);
+        let mut table = self.lock();
+        table.corked = false;
+        self.uncork(&mut table);
+        result
+    }
+
+    fn read_records(&self, message: &[u8], refused: &mut Option<(u32, u64)>) -> Result<(), wire::Malformed> {
         let mut records = Records::of(message)?;
         while let Some(report) = records.report()? {
             match report {
@@ -942,68 +499,6 @@ impl Drop for Client {
         // SAFETY: plain call on an open socket.
         unsafe { libc::shutdown(self.channel.get_ref().as_raw_fd(), libc::SHUT_RDWR) };
     }
-}
-
-// ---- descriptors ----------------------------------------------------------------------------------------------------
-
-fn malformed(_: wire::Malformed) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the keeper speaks another language")
-}
-
-fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {
-    use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
-    fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-    fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-    Ok(())
-}
-
-/// One message; with the first comes a descriptor.
-async fn receive(channel: &AsyncFd<OwnedFd>, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
-    loop {
-        let mut ready = channel.readable().await?;
-        let fd = channel.get_ref().as_raw_fd();
-        let mut space = nix::cmsg_space!([RawFd; 1]);
-        let mut pieces = [IoSliceMut::new(buffer)];
-        match recvmsg::<()>(
-            fd,
-            &mut pieces,
-            Some(&mut space),
-            MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC,
-        ) {
-            Ok(message) if message.bytes == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(message) => {
-                let mut descriptor = None;
-                for control in message.cmsgs()? {
-                    if let ControlMessageOwned::ScmRights(numbers) = control {
-                        // SAFETY: new descriptors that nobody else knows.
-                        let owned = numbers.into_iter().map(|n| unsafe { OwnedFd::from_raw_fd(n) });
-                        descriptor = owned.reduce(|_, last| last);
-                    }
-                }
-                return Ok((message.bytes, descriptor));
-            }
-            Err(Errno::EAGAIN) => ready.clear_ready(),
-            Err(Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// False: no room. A channel without another end takes everything: its end is told elsewhere.
-fn send(channel: &OwnedFd, message: &[u8], descriptors: &[Descriptor]) -> bool {
-    let numbers: Vec<RawFd> = descriptors.iter().map(Descriptor::number).collect();
-    let control = [ControlMessage::ScmRights(&numbers)];
-    let control = if numbers.is_empty() { &[] } else { &control[..] };
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    let sent = sendmsg::<()>(channel.as_raw_fd(), &[IoSlice::new(message)], control, flags, None);
-    !matches!(sent, Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::EINTR | Errno::ETOOMANYREFS))
-}
-
-fn memory(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let fd = memfd_create(c"image", MFdFlags::MFD_CLOEXEC)?;
-    let mut file = File::from(fd);
-    file.write_all(bytes)?;
-    Ok(file.into())
 }
 
 /// How long [`super::Os::connect`] waits for a keeper that says nothing.

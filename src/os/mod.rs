@@ -7,8 +7,11 @@ mod client;
 pub mod clock;
 mod family;
 pub mod notify;
+mod orders;
 pub mod pipe;
 mod program;
+mod slots;
+mod socket;
 #[cfg(test)]
 mod tests;
 
@@ -47,7 +50,12 @@ impl Os {
     /// `state` is the state directory: it names the control groups. Processes of an earlier run under the same
     /// name that no keeper knows are killed first. Must be called inside the tokio runtime.
     pub async fn connect(channel: OwnedFd, state: &Path) -> std::io::Result<Os> {
-        let connected = tokio::time::timeout(client::PATIENCE, client::Client::connect(channel, state)).await;
+        Os::connect_with(channel, cgroup::Cgroups::find(state)).await
+    }
+
+    async fn connect_with(channel: OwnedFd, cgroups: Option<cgroup::Cgroups>) -> std::io::Result<Os> {
+        let connected =
+            tokio::time::timeout(client::PATIENCE, client::Client::connect(channel, cgroups)).await;
         Ok(Os { client: connected.map_err(|_| std::io::ErrorKind::TimedOut)?? })
     }
 

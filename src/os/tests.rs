@@ -448,3 +448,26 @@ async fn in_group_mode_those_who_were_asked_have_time() {
     assert_eq!(events.emptied().await, ExitStatus::Code(0));
     assert_eq!(text(&reader), "done\n");
 }
+
+#[tokio::test]
+async fn without_control_groups_the_process_group_is_killed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let os = Os::connect_with(library().expect("a keeper"), None).await.expect("connected");
+    let bed = Bed { os, _dir: dir };
+    let (reader, writer) = nix::unistd::pipe().expect("a pipe");
+    let script = "sleep 1000 & echo $!; exit 3";
+    let mut events = bed.launch_as(program("t/a", &["sh", "-c", script]), 1, |launch| {
+        launch.output = Some(Arc::new(writer));
+    });
+    let leader = events.started().await;
+    assert_eq!(events.emptied().await, ExitStatus::Code(3));
+    let pid: i32 = text(&reader).trim().parse().expect("a process id");
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+    // Its mark and its session tell whose a process is.
+    let mut events = bed.launch(program("t/a", &["sleep", "1000"]), 2);
+    let next = events.started().await;
+    assert!(bed.os.owns("t/a", 2, next) && !bed.os.owns("t/a", 1, next) && !bed.os.owns("t/a", 2, leader));
+    bed.os.kill("t/a", 2);
+    assert_eq!(events.emptied().await, ExitStatus::Signal(9));
+}
