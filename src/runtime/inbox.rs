@@ -32,6 +32,9 @@ pub(super) enum Input {
     ShutDown { who: Who },
     /// No more patience: kill everything.
     KillAll,
+    /// The worker of this path is to panic.
+    #[cfg(test)]
+    Fault { path: Box<str> },
 }
 
 /// Where the answer to [`Input::Instance`] goes.

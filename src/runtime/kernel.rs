@@ -353,6 +353,11 @@ impl Kernel {
                 self.trees.stop = Stop::Killing;
                 self.live.values().for_each(|live| live.seat.kill());
             }
+            #[cfg(test)]
+            Input::Fault { path } => {
+                let of_path = |live: &&Live| *live.seat.child.path == *path;
+                self.live.values().filter(of_path).for_each(|live| live.seat.fault());
+            }
         }
     }
 

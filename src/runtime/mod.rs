@@ -14,6 +14,8 @@ mod publish;
 mod readiness;
 mod rows;
 mod table;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use std::path::PathBuf;

@@ -242,6 +242,12 @@ impl Seat {
         self.house.os.clear(&self.child.path, self.generation.0, Box::new(done));
     }
 
+    /// The next look panics.
+    #[cfg(test)]
+    pub(in crate::runtime) fn fault(&self) {
+        self.record(|log| log.panic_next = true);
+    }
+
     /// The main process, while one runs.
     pub(in crate::runtime) fn pid(&self) -> Option<i32> {
         match self.lock().main {
