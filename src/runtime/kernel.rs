@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use ractor::{Actor, ActorProcessingErr, ActorRef, ActorRuntime, SupervisionEvent};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{oneshot, watch};
 use woodward_engine::adopt::{self, Fate};
 use woodward_engine::effect::TreeEnd;
@@ -31,7 +31,7 @@ use super::publish::Publisher;
 use super::rows::{Running, Sayings};
 use super::table::Table;
 use super::view::View;
-use super::worker::{Child, House, Look, Said, Seat, StartError, Worker};
+use super::worker::{Child, House, Said, Seat, StartError};
 use super::{Ends, Handle, InstanceError, Surroundings, Who};
 use crate::os::{ProcessEvent, Role, Scope, clock};
 use crate::record::Record;
@@ -114,7 +114,6 @@ impl Actor for KernelActor {
 }
 
 struct Kernel {
-    me: ActorRef<Turn>,
     engine: Engine,
     inbox: Inbox,
     inputs: VecDeque<Input>,
@@ -141,7 +140,6 @@ struct Kernel {
 /// A generation with a worker.
 struct Live {
     seat: Arc<Seat>,
-    actor: ActorRef<Look>,
     incident: Incident,
     error: Option<StartError>,
     status: Option<String>,
@@ -187,12 +185,11 @@ impl Kernel {
         let Surroundings { os, notify, record, run } = surroundings;
         inbox.open(me.clone());
         let mut kernel = Kernel {
-            me,
             engine: Engine::new(),
             inputs: VecDeque::new(),
             effects: VecDeque::new(),
             decided: Vec::new(),
-            house: Arc::new(House { os, notify, kernel: inbox.clone() }),
+            house: Arc::new(House { os, notify, kernel: inbox.clone(), actor: me }),
             record,
             table: Table::default(),
             children: HashMap::new(),
@@ -387,7 +384,7 @@ impl Kernel {
     }
 
     fn worker_failed(&mut self, actor: ractor::ActorId, why: &str) {
-        let found = self.live.iter_mut().find(|(_, live)| live.actor.get_id() == actor);
+        let found = self.live.iter_mut().find(|(_, live)| live.seat.is_served_by(actor));
         let Some((&generation, live)) = found else { return };
         live.panics += 1;
         let (seat, given_up) = (live.seat.clone(), live.panics > PANICS);
@@ -398,10 +395,8 @@ impl Kernel {
         if given_up {
             let inbox = self.inbox.clone();
             seat.give_up(move || inbox.post(Input::Said { generation, said: Said::Ended(Exit::Unknown) }));
-        } else if let Some(actor) = employ(&self.me, &seat)
-            && let Some(live) = self.live.get_mut(&generation)
-        {
-            live.actor = actor;
+        } else {
+            seat.employ();
         }
     }
 
@@ -509,16 +504,12 @@ impl Kernel {
             _ => Incident::default(),
         };
         let seat = Seat::new(self.house.clone(), child, generation, first, incident);
-        if !self.give_worker(seat, incident) {
-            self.tell(Event::Failed { generation, why: FailedStart::Error });
-        }
+        self.give_worker(seat, incident);
     }
 
-    fn give_worker(&mut self, seat: Arc<Seat>, incident: Incident) -> bool {
-        let Some(actor) = employ(&self.me, &seat) else { return false };
-        let generation = seat.generation;
-        self.live.insert(generation, Live { seat, actor, incident, error: None, status: None, panics: 0 });
-        true
+    fn give_worker(&mut self, seat: Arc<Seat>, incident: Incident) {
+        seat.employ();
+        self.live.insert(seat.generation, Live { seat, incident, error: None, status: None, panics: 0 });
     }
 
     /// What all generations of a child share; made at its first start.
@@ -648,14 +639,6 @@ impl Requests {
         self.waiting.insert(id, answer);
         id
     }
-}
-
-/// Gives a seat an actor, linked flat under the kernel.
-fn employ(kernel: &ActorRef<Turn>, seat: &Arc<Seat>) -> Option<ActorRef<Look>> {
-    let spawned = ActorRuntime::spawn_linked_instant(None, Worker, seat.clone(), kernel.get_cell());
-    let (actor, _) = spawned.ok()?;
-    seat.taken_by(actor.clone());
-    Some(actor)
 }
 
 /// The one timer: calls for a turn when a deadline is due. A deadline that has moved further away is not set back, it

@@ -14,6 +14,9 @@
 //! *Proving* waits for the readiness condition, *Commanding* for the stop command; *Clearing* ends when the process
 //! is reaped and its control group is empty. *Over* has been said to the kernel: the last message, exactly once.
 //!
+//! An actor is there while there is something to do: one that serves and waits gives its actor up and is given a new
+//! one at the first event, since an actor that only waits costs more memory than everything else of a service.
+//!
 //! A worker decides nothing: the kernel asks it to stop or kills it, and it says what has become of that. What it
 //! knows lives in its [`Seat`], outside the actor, and every message only means "look again". So an actor that
 //! panicked is replaced by a new one for the same seat, which goes on where the old one was; the service never
@@ -100,8 +103,9 @@ impl Actor for Worker {
         _: Look,
         seat: &mut Arc<Seat>,
     ) -> Result<(), ActorProcessingErr> {
+        seat.look_at_all();
         seat.advance().await;
-        if seat.is_over() {
+        if seat.leaves() {
             me.stop(None);
         }
         Ok(())

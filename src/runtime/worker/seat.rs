@@ -8,17 +8,17 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ractor::ActorRef;
+use ractor::{ActorId, ActorRef, ActorRuntime};
 use tokio::net::unix::pipe;
 use tokio::task::AbortHandle;
 use woodward_engine::{Exit, Gen, Incident};
 
 use super::commands::{self, Additions};
-use super::{Look, Said, StartError};
+use super::{Look, Said, StartError, Worker};
 use crate::os::notify::{Notice, NotifyServer};
 use crate::os::{ExitStatus, Launch, Os, ProcessEvent, Program, Role, Scope, SpawnError};
 use crate::record::{Stream, words};
-use crate::runtime::inbox::{Inbox, Input};
+use crate::runtime::inbox::{Inbox, Input, Turn};
 use crate::runtime::readiness::Mark;
 use crate::runtime::table::WorkerRef;
 use crate::tree::{KillMode, Probe};
@@ -28,6 +28,8 @@ pub(in crate::runtime) struct House {
     pub(in crate::runtime) os: Os,
     pub(in crate::runtime) notify: Option<NotifyServer>,
     pub(in crate::runtime) kernel: Inbox,
+    /// The kernel's actor, to which those of the workers are linked.
+    pub(in crate::runtime) actor: ActorRef<Turn>,
 }
 
 /// What all generations of one child share.
@@ -85,7 +87,10 @@ pub(in crate::runtime) struct Seat {
 
 /// What has happened, and what is next.
 struct Log {
+    /// `None`: there is nothing to do.
     actor: Option<ActorRef<Look>>,
+    /// Something has happened since its actor last looked.
+    unseen: bool,
     step: Step,
     aim: Aim,
     main: Main,
@@ -181,6 +186,7 @@ impl Seat {
     ) -> Arc<Seat> {
         let log = Log {
             actor: None,
+            unseen: false,
             step: Step::Opening,
             aim: Aim::Run,
             main: Main::NotYet,
@@ -220,31 +226,58 @@ impl Seat {
         seat
     }
 
-    /// From now on this actor is told to look.
-    pub(in crate::runtime) fn taken_by(&self, actor: ActorRef<Look>) {
-        self.lock().actor = Some(actor);
+    /// Gives it an actor, linked flat under the kernel.
+    pub(in crate::runtime) fn employ(self: &Arc<Seat>) {
+        self.employ_in(&mut self.lock());
+    }
+
+    fn employ_in(self: &Arc<Seat>, log: &mut Log) {
+        let kernel = self.house.actor.get_cell();
+        let spawned = ActorRuntime::spawn_linked_instant(None, Worker, self.clone(), kernel);
+        let (actor, _) = spawned.expect("only a name that is taken keeps an actor from being spawned");
+        log.actor = Some(actor);
+    }
+
+    /// Whether this is its actor.
+    pub(in crate::runtime) fn is_served_by(&self, actor: ActorId) -> bool {
+        self.lock().actor.as_ref().is_some_and(|own| own.get_id() == actor)
+    }
+
+    /// What has happened so far is going to be looked at.
+    pub(super) fn look_at_all(&self) {
+        self.lock().unseen = false;
+    }
+
+    /// Whether its actor has nothing to do any more, or for the time being.
+    pub(super) fn leaves(&self) -> bool {
+        let mut log = self.lock();
+        let leaves = !log.unseen && matches!(log.step, Step::Serving | Step::Over);
+        if leaves {
+            log.actor = None;
+        }
+        leaves
     }
 
     /// It is to stop: stop command, then signal.
-    pub(in crate::runtime) fn ask(&self) {
+    pub(in crate::runtime) fn ask(self: &Arc<Seat>) {
         self.record(|log| log.aim = log.aim.max(Aim::Stop));
     }
 
     /// Everything of it is to be killed.
-    pub(in crate::runtime) fn kill(&self) {
+    pub(in crate::runtime) fn kill(self: &Arc<Seat>) {
         self.record(|log| log.aim = Aim::Kill);
         self.house.os.kill(&self.child.path, self.generation.0);
     }
 
     /// No worker can be found for it: everything of it is killed; `done` is called when nothing is left.
-    pub(in crate::runtime) fn give_up(&self, done: impl FnOnce() + Send + 'static) {
+    pub(in crate::runtime) fn give_up(self: &Arc<Seat>, done: impl FnOnce() + Send + 'static) {
         self.kill();
         self.house.os.clear(&self.child.path, self.generation.0, Box::new(done));
     }
 
     /// The next look panics.
     #[cfg(test)]
-    pub(in crate::runtime) fn fault(&self) {
+    pub(in crate::runtime) fn fault(self: &Arc<Seat>) {
         self.record(|log| log.panic_next = true);
     }
 
@@ -259,11 +292,6 @@ impl Seat {
     /// Why the last attempt to prove its readiness did not succeed.
     pub(in crate::runtime) fn not_ready(&self) -> Option<String> {
         self.lock().not_ready.clone()
-    }
-
-    /// Everything has been said of it.
-    pub(super) fn is_over(&self) -> bool {
-        self.lock().step == Step::Over
     }
 
     /// Does what is due now.
@@ -659,7 +687,7 @@ impl Seat {
     }
 
     /// The condition holds.
-    pub(super) fn holds(&self) {
+    pub(super) fn holds(self: &Arc<Seat>) {
         self.record(|log| log.proof = Proof::Holds);
     }
 
@@ -725,12 +753,15 @@ impl Seat {
         self.house.kernel.post(Input::Said { generation: self.generation, said });
     }
 
-    fn record(&self, change: impl FnOnce(&mut Log)) {
+    fn record(self: &Arc<Seat>, change: impl FnOnce(&mut Log)) {
         let mut log = self.lock();
         change(&mut log);
-        if let Some(actor) = &log.actor {
+        log.unseen = true;
+        match &log.actor {
             // A failed send means a failed actor: the next one looks at everything anyway.
-            let _ = actor.cast(Look);
+            Some(actor) => drop(actor.cast(Look)),
+            None if log.step == Step::Over => {}
+            None => self.employ_in(&mut log),
         }
     }
 
