@@ -30,6 +30,8 @@ test: build
 bench: build
 	benches/procs/run
 	cargo bench --package woodward-engine
+	ulimit -n 20000 && cargo bench --package woodward --bench spawn --bench log_capture
+	ls -l target/release/woodward
 
 clean:
 	cargo clean

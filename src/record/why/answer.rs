@@ -65,7 +65,7 @@ fn not_happened(known: &Known<'_>, row: &Row) -> Option<String> {
 /// The nearest hold at or above a path.
 pub(super) fn holder<'a>(known: &Known<'a>, path: &str) -> Option<(&'a str, &'a Held)> {
     let above = known.rows.iter().filter(|row| is_within(path, &row.path));
-    above.filter_map(|row| Some((row.path.as_str(), row.held.as_ref()?))).last()
+    above.filter_map(|row| Some((row.path.as_str(), row.held.as_ref()?))).next_back()
 }
 
 /// ` by ana until 04:00: "mirror is being moved"`.
