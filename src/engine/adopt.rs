@@ -191,7 +191,10 @@ impl Engine {
         let unwanted = root.map(|root| {
             self.remember(&name, saved);
             let unwanted = found.into_iter().filter_map(|found| self.expect(&name, found)).collect();
-            self.bring_up(root);
+            match self.places[self.kids[root].path].parked() {
+                Some(until) => self.park(root, until),
+                None => self.bring_up(root),
+            }
             unwanted
         });
         self.end_turn(effects);

@@ -320,7 +320,8 @@ impl Engine {
         }
     }
 
-    /// A hold was released: starts, in order, what ended meanwhile and would have been restarted.
+    /// A hold was released: starts, in order, what ended meanwhile and would have been restarted, and tries what was
+    /// parked if its time has come.
     pub(crate) fn released(&mut self, n: NodeIx) {
         let down: Vec<ChildIx> = self
             .children(n)
@@ -328,6 +329,16 @@ impl Engine {
             .collect();
         for &c in &down {
             self.set(c, St::Waiting);
+        }
+        let overdue =
+            |c: &ChildIx| self.places[self.kids[*c].path].parked().flatten().is_some_and(|at| at <= self.now);
+        let parked: Vec<ChildIx> = self
+            .children(n)
+            .filter(|c| self.kids[*c].st == St::Parked && !self.is_held(*c))
+            .filter(overdue)
+            .collect();
+        for c in parked {
+            self.unpark(c);
         }
         if !self.nodes[n].by_dependencies() && !down.is_empty() {
             self.released_listed(n, down);

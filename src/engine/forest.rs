@@ -75,6 +75,13 @@ impl Engine {
                 self.wait_for(c, id, WaitOf::Gone);
                 self.stop_tree(c, TreeEnd::Stopped);
             }
+            Some(c) if self.kids[c].st == St::Parked => {
+                self.disarm(c);
+                self.set(c, St::Down);
+                self.note_tree_end(c, TreeEnd::Stopped);
+                self.tree_ended(c);
+                self.reply(id, Reply::Ok);
+            }
             Some(_) | None => self.reply(id, Reply::Error(ErrorKind::Noproc)),
         }
     }

@@ -286,7 +286,7 @@ impl Engine {
     /// A person stops a child that the operation is starting or still has to start: as if it had declined.
     pub(crate) fn cancel_start(&mut self, n: NodeIx, c: ChildIx) -> bool {
         let Some(op) = &self.nodes[n].op else { return false };
-        if op.then == Then::Rest && op.stop.len() > 0 || !op.start.iter().any(|x| x == c) {
+        if !op.start.iter().any(|x| x == c) {
             return false;
         }
         match self.kids[c].st {

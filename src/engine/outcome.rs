@@ -330,9 +330,13 @@ impl Engine {
         self.wake(n);
     }
 
-    /// *Not ready in time*: it is never left running.
+    /// *Not ready in time*: it is never left running. One that is going to be stopped anyway is asked in its turn.
     pub(crate) fn too_late(&mut self, c: ChildIx) {
-        if matches!(self.kids[c].st, St::Starting | St::Up { ready: false }) {
+        let node = self.node_of(c);
+        let goes = node.is_ending()
+            || self.kids[c].mark
+            || node.op.as_ref().is_some_and(|op| op.stop.iter().any(|x| x == c));
+        if !goes && matches!(self.kids[c].st, St::Starting | St::Up { ready: false }) {
             self.cause = self.kids[c].incident;
             self.ask_because(c, Stop::TooLate);
         }

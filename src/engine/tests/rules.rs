@@ -1015,3 +1015,124 @@ fn by_dependencies_a_slow_stop_does_not_keep_others_from_being_restarted() {
          top exit 0 => reply ok",
     );
 }
+
+// ---------------------------------------------------------------------- adoption
+
+#[test]
+fn what_is_found_running_is_not_started_again() {
+    check(
+        "supervisor t intensity=3
+         worker t/a
+         supervisor t/s
+         worker t/s/b
+         worker t/s/c
+         worker t/d",
+        "found a=ready s/b=ready d=ready => open t, adopted a, adopted d, open s, adopted s/b, start s/c, ready s, ready t
+         s/b exit 1 => restart s/b 1, start s/b",
+    );
+}
+
+#[test]
+fn what_ended_in_the_gap_is_an_end_by_itself() {
+    check(
+        "supervisor t intensity=3 strategy=rest_for_one
+         worker t/a
+         worker t/b
+         worker t/c",
+        "found a=ready b=ended c=ready => open t, adopted a, adopted b, adopted c, ready t, restart b 1, ask c 5000
+         c exit 0 => start b, start c",
+    );
+}
+
+#[test]
+fn what_is_found_not_ready_has_to_become_ready() {
+    check(
+        "supervisor t intensity=3
+         worker t/a probe within=1000
+         worker t/b",
+        "found a=started => open t, adopted a
+         a ready => start b, ready t",
+    );
+}
+
+#[test]
+fn what_is_found_and_not_in_the_plan_is_handed_back() {
+    check(
+        "supervisor t
+         worker t/a
+         supervisor t/p strategy=simple_one_for_one
+         worker t/p/x",
+        "found old=ready p/x#3=ready p/y#1=ready => unwanted t/old, unwanted t/p/y#1, open t, start a, open p, adopted p/x#3, ready p, ready t
+         p: start_instance => start p/x#4, reply ok",
+    );
+}
+
+#[test]
+fn what_nobody_came_to_take_over_is_killed_when_the_tree_does_not_come_up() {
+    check(
+        "supervisor t
+         worker t/a key=1
+         supervisor t/s
+         worker t/s/b",
+        "found s/b=ready => open t, start a
+         a failed => kill s/b
+         s/b signal 9 => close t, ended GaveUp",
+    );
+}
+
+#[test]
+fn generations_continue_above_what_was_found() {
+    let mut stage = Stage::new("supervisor t\nworker t/a\nworker t/b");
+    stage.happens("found a=ready");
+    assert!(stage.engine.last_generation().0 > 100);
+}
+
+#[test]
+fn what_sticks_is_saved_and_kept_by_the_next_engine() {
+    let tree = "supervisor t intensity=5 period=60\nworker t/a\nworker t/b\nworker t/c prevent=code:78";
+    let mut old = Stage::new(tree);
+    for event in ["boot", "a exit 1", "b: stop", "b exit 0", "a: hold", "c exit 78"] {
+        old.happens(event);
+    }
+    let saved = old.engine.save();
+    assert_eq!(saved.supervisors[0].window.iter().map(|(_, n)| n).sum::<u32>(), 1);
+    let mut new = Stage::new(tree);
+    new.saved = saved;
+    new.happens("found a=ready");
+    assert_eq!(new.follows(), "open t, adopted a, ready t");
+    new.happens("a exit 1");
+    assert_eq!(new.follows(), "");
+    new.happens("b: start");
+    assert_eq!(new.follows(), "start b, reply ok");
+    new.happens("c: start");
+    assert_eq!(new.follows(), "start c, reply ok");
+    new.happens("a: release");
+    assert_eq!(new.follows(), "reply ok, start a");
+    new.happens("a exit 1");
+    assert_eq!(new.follows(), "restart a 2, start a");
+}
+
+#[test]
+fn parking_sleeps_while_held_and_is_made_up_for() {
+    check(
+        "supervisor t intensity=9
+         worker t/a limit=0,60,park,1000",
+        "boot => open t, start a, ready t, reply ok
+         a exit 1 => limit a, parked a 1000
+         a: hold => reply ok
+         at 1500 =>
+         a: release => reply ok, start a",
+    );
+}
+
+#[test]
+fn a_parked_tree_can_be_stopped_for_good() {
+    check(
+        "supervisor t intensity=0 exhausted=park
+         worker t/a",
+        "boot => open t, start a, ready t, reply ok
+         a exit 1 => limit a, close t, parked t
+         t: stop_tree => ended Stopped, reply ok
+         t: stop_tree => reply Noproc",
+    );
+}

@@ -7,6 +7,7 @@
 //! | happens | |
 //! |---|---|
 //! | `boot` | the tree is added |
+//! | `found a=ready b=ended` | instead: a new engine adopts it with what was found |
 //! | `a started`, `a ready`, `a declined`, `a failed`, `a sick` | an outcome of the running generation |
 //! | `a exit 1`, `a signal 9` | it ends |
 //! | `at 500` | the clock reaches 500 ms, every deadline on the way is told |
@@ -23,7 +24,9 @@ use std::collections::HashMap;
 use woodward_engine::effect::TreeEnd;
 use woodward_engine::event::FailedStart;
 use woodward_engine::trace::Replay;
-use woodward_engine::{Effect, Engine, Event, Exit, Gen, Key, PathId, Reply, Time, What};
+use woodward_engine::{
+    Effect, Engine, Event, Exit, Fate, Found, Gen, Key, PathId, Reply, Saved, Time, Verb, What,
+};
 
 /// Plays a script; every line must be followed by exactly what it says.
 #[track_caller]
@@ -32,14 +35,15 @@ pub fn check(tree: &str, script: &str) {
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (happens, expected) = line.split_once("=>").unwrap_or((line, ""));
         stage.happens(happens.trim());
-        let follows = std::mem::take(&mut stage.follows).join(", ");
-        assert_eq!(expected.trim(), follows, "after `{}` at {} ms", happens.trim(), stage.now.0);
+        assert_eq!(expected.trim(), stage.follows(), "after `{}` at {} ms", happens.trim(), stage.now.0);
     }
 }
 
 pub struct Stage {
     pub engine: Engine,
     pub now: Time,
+    /// What an engine before this one saved.
+    pub saved: Saved,
     boot: Option<Event>,
     running: HashMap<String, Gen>,
     requests: u64,
@@ -61,6 +65,7 @@ impl Stage {
         Stage {
             engine: Engine::new(),
             now: Time(0),
+            saved: Saved::default(),
             boot: replay.events.into_iter().next().map(|(_, event)| event),
             running: HashMap::new(),
             requests: 0,
@@ -68,6 +73,11 @@ impl Stage {
             follows: Vec::new(),
             supervisors: Vec::new(),
         }
+    }
+
+    /// What has followed since the last call.
+    pub fn follows(&mut self) -> String {
+        std::mem::take(&mut self.follows).join(", ")
     }
 
     pub fn happens(&mut self, what: &str) {
@@ -78,6 +88,7 @@ impl Stage {
         };
         let event = match words.as_slice() {
             ["boot"] => self.boot.take().expect("one boot"),
+            ["found", found @ ..] => return self.adopt(found),
             ["at", ms] => return self.pass(Time(ms.parse().expect("milliseconds"))),
             [who, "started"] => Event::Started { generation: generation(who) },
             [who, "ready"] => Event::Ready { generation: generation(who) },
@@ -94,6 +105,31 @@ impl Stage {
             _ => panic!("cannot play `{what}`"),
         };
         self.tell(event);
+    }
+
+    /// In place of `boot`: a new engine takes over. `a=ready`, `a=started`, `a=ended`.
+    fn adopt(&mut self, found: &[&str]) {
+        let Some(Event::Request { verb: Verb::AddTree(tree), .. }) = self.boot.take() else {
+            panic!("one boot")
+        };
+        let read = |(i, word): (usize, &&str)| {
+            let (who, fate) = word.split_once('=').expect("WHO=FATE");
+            let fate = match fate {
+                "ready" => Fate::Ready,
+                "started" => Fate::Started,
+                _ => Fate::Ended(Exit::Code(1)),
+            };
+            Found { path: full(who), generation: Gen(100 + i as u64), key: None, fate }
+        };
+        let found: Vec<Found> = found.iter().enumerate().map(read).collect();
+        self.running = found.iter().map(|found| (found.path.clone(), found.generation)).collect();
+        let mut effects = Vec::new();
+        let unwanted = self.engine.adopt(self.now, *tree, &self.saved, found, &mut effects);
+        for lost in unwanted.expect("no such tree lives") {
+            self.follows.push(format!("unwanted {}", lost.path));
+        }
+        self.follow(effects);
+        self.go_on();
     }
 
     fn request(&mut self, what: &str) -> Event {
@@ -114,14 +150,22 @@ impl Stage {
 
     pub fn tell(&mut self, event: Event) {
         self.events.push(event);
+        self.go_on();
+    }
+
+    fn go_on(&mut self) {
         while !self.events.is_empty() {
             let event = self.events.remove(0);
             let mut effects = Vec::new();
             self.engine.handle(self.now, event, &mut effects);
-            for effect in effects {
-                if let Some(line) = self.carry_out(effect) {
-                    self.follows.push(line);
-                }
+            self.follow(effects);
+        }
+    }
+
+    fn follow(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            if let Some(line) = self.carry_out(effect) {
+                self.follows.push(line);
             }
         }
     }
@@ -164,6 +208,7 @@ impl Stage {
                     What::LimitExceeded { .. } => format!("limit {name}"),
                     What::Parked { until: None } => format!("parked {name}"),
                     What::Parked { until: Some(until) } => format!("parked {name} {}", until.0),
+                    What::Adopted => format!("adopted {name}"),
                     What::Stuck => format!("stuck {name}"),
                     What::Ready if self.supervisors.contains(&fact.path) => format!("ready {name}"),
                     _ => return None,
