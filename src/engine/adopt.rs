@@ -368,15 +368,17 @@ impl Engine {
         self.foundlings.dying.values().any(|&m| m == mourner)
     }
 
+    /// A tree that has ended is not started again before that is over.
+    pub(crate) fn is_mourning(&self, root: ChildIx) -> bool {
+        self.foundlings.dying.values().any(|&m| m == Mourner::Tree(root))
+    }
+
     fn dying_ended(&mut self, generation: Gen) -> bool {
         match self.foundlings.dying.remove(&generation) {
             Some(Mourner::Supervisor(n)) => self.wake(n),
-            Some(Mourner::Tree(root))
-                if !self.foundlings.dying.values().any(|&m| m == Mourner::Tree(root)) =>
-            {
-                self.tree_ended(root);
-            }
-            Some(Mourner::Tree(_)) => {}
+            Some(Mourner::Tree(root)) if self.is_mourning(root) => {}
+            Some(Mourner::Tree(root)) if self.kids[root].st == St::Waiting => self.set(root, St::Waiting),
+            Some(Mourner::Tree(root)) => self.tree_ended(root),
             None => return false,
         }
         true

@@ -104,6 +104,7 @@ impl Engine {
 
     fn has_what_it_needs(&self, n: NodeIx, c: ChildIx) -> bool {
         !self.nodes[n].is_ending()
+            && !self.is_mourning(c)
             && self
                 .edges(c, |e| &e.after)
                 .iter()

@@ -78,6 +78,7 @@ impl Engine {
             Some(c) if self.kids[c].st == St::Parked => {
                 self.disarm(c);
                 self.set(c, St::Down);
+                self.forget_tree_end(c);
                 self.note_tree_end(c, TreeEnd::Stopped);
                 self.tree_ended(c);
                 self.reply(id, Reply::Ok);
@@ -89,6 +90,13 @@ impl Engine {
     pub(crate) fn note_tree_end(&mut self, root: ChildIx, how: TreeEnd) {
         if let Some(tree) = self.trees.iter_mut().find(|tree| tree.root == root) {
             tree.end.get_or_insert(how);
+        }
+    }
+
+    /// What it was going to end with does not count any more: it was parked, or starts again.
+    pub(crate) fn forget_tree_end(&mut self, root: ChildIx) {
+        if let Some(tree) = self.trees.iter_mut().find(|tree| tree.root == root) {
+            tree.end = None;
         }
     }
 

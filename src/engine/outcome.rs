@@ -56,6 +56,9 @@ impl Engine {
                 let node = Node::new(Some(c), path, sup.clone(), Phase::Opening);
                 child.sub = Some(self.nodes.add(node));
                 self.fx.push(Effect::Open { generation, path });
+                if self.is_tree(c) {
+                    self.forget_tree_end(c);
+                }
             }
         }
     }

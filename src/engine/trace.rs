@@ -123,7 +123,10 @@ pub fn line_of(event: &Event) -> String {
         }
         Event::Ended { generation, exit } => format!("ended {} {}", generation.0, exit_text(*exit)),
         Event::Sick { generation } => format!("sick {}", generation.0),
-        Event::Request { id, path, verb } => format!("request {} {path} {}", id.0, verb_text(verb)),
+        Event::Request { id, path, verb } => {
+            let path = if path.is_empty() { "\"\"" } else { path };
+            format!("request {} {path} {}", id.0, verb_text(verb))
+        }
         Event::Tick => "tick".into(),
     }
 }
@@ -422,7 +425,8 @@ fn read_event(words: &[&str], definitions: &mut Definitions<'_>) -> Result<Event
         }
         ["request", id, path, verb @ ..] => {
             let id = ReqId(number(id)?);
-            Event::Request { id, path: (*path).into(), verb: read_verb(id, path, verb, definitions)? }
+            let path = if *path == "\"\"" { "" } else { path };
+            Event::Request { id, path: path.into(), verb: read_verb(id, path, verb, definitions)? }
         }
         _ => return Err(format!("no such event: {}", words.join(" "))),
     })

@@ -372,7 +372,10 @@ impl World {
         let (to, verb) = match self.random.below(if self.taste.plain { 11 } else { 22 }) {
             0 => {
                 let name = format!("d{}", self.random.below(4));
-                let child = random_child(&mut self.random, self.taste, 2, &name, AutoShutdown::Never);
+                // The same name always means the same child: what is refused and what runs cannot be mixed up.
+                let seed =
+                    format!("{above}/{name}").bytes().fold(7, |h: u64, b| h.wrapping_mul(31) + u64::from(b));
+                let child = random_child(&mut Random::new(seed), self.taste, 2, &name, AutoShutdown::Never);
                 self.know_child(&above, &child);
                 (above, Verb::StartChild(Box::new(child)))
             }
