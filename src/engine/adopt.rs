@@ -232,11 +232,7 @@ impl Engine {
         let place = self.places.find(&found.path).filter(|_| found.path.split('/').next() == Some(tree));
         let place = place.or_else(|| self.expect_instance(tree, &found.path));
         match place {
-            Some(id)
-                if self.is_worker_of_plan(id)
-                    && !self.places[id].is_stopped()
-                    && self.places[id].parked().is_none() =>
-            {
+            Some(id) if self.is_worker_of_plan(id) && !self.places.is_kept_down(id) => {
                 self.places[id].past.started = true;
                 self.foundlings.by_path.insert(id, (found.generation, found.key));
                 self.foundlings.fates.insert(found.generation, found.fate);
@@ -296,6 +292,11 @@ impl Engine {
     /// The window a supervisor had.
     pub(crate) fn remembered_window(&mut self, path: PathId) -> Window {
         self.foundlings.windows.remove(&path).unwrap_or_default()
+    }
+
+    /// Somebody was found there or below: what is held and runs is left alone, so its supervisors must be there.
+    pub(crate) fn is_expected(&self, path: PathId) -> bool {
+        self.foundlings.by_path.keys().any(|&id| self.places.is_below(id, path))
     }
 
     /// A found child ended before its supervisor came to it.

@@ -231,7 +231,7 @@ impl Engine {
         }
         if self.nodes[n].by_dependencies() {
             self.restart_group_by_dependencies(n, c, group, now);
-        } else if group.len() == 1 && now && !matches!(self.kids[c].st, St::Up { .. }) {
+        } else if group.len() == 1 && now && !self.kids[c].st.is_live() {
             self.restart_alone(n, c);
         } else {
             self.restart_group_listed(n, c, group, now);

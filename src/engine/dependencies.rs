@@ -52,7 +52,7 @@ impl Engine {
                 self.cause = child.incident;
                 self.ask(c);
             }
-            St::Waiting if self.is_held(c) && !self.is_wanted_by_hand(c) => self.set(c, St::Down),
+            St::Waiting if !self.may_start(c) => self.set(c, St::Down),
             St::Waiting if self.has_what_it_needs(n, c) => {
                 if self.is_barred(n, c) {
                     self.nodes[n].barred.push(c);

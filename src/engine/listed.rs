@@ -145,8 +145,8 @@ impl Engine {
     }
 
     /// What is held is started at a person's request only.
-    fn may_start(&self, c: ChildIx) -> bool {
-        !self.is_held(c) || self.is_wanted_by_hand(c)
+    pub(crate) fn may_start(&self, c: ChildIx) -> bool {
+        !self.is_held(c) || self.is_wanted_by_hand(c) || self.is_expected(self.kids[c].path)
     }
 
     fn pop_stop(&mut self, n: NodeIx) {

@@ -389,7 +389,8 @@ impl Engine {
             Some(_) => self.places.stick(place, |s| s.parked = None),
             None => {}
         }
-        let st = if self.places.is_held(place) { St::Down } else { St::Waiting };
+        let stays = self.places.is_held(place) && !self.is_expected(place);
+        let st = if stays { St::Down } else { St::Waiting };
         self.add_child(n, item, place, st)
     }
 

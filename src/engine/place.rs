@@ -172,6 +172,15 @@ impl Places {
         }
     }
 
+    /// Stopped by a person or parked, there or above.
+    pub fn is_kept_down(&self, id: PathId) -> bool {
+        let mut at = id;
+        while at != FOREST && !self[at].is_stopped() && self[at].parked().is_none() {
+            at = self[at].parent;
+        }
+        at != FOREST
+    }
+
     /// The only way to change what sticks; keeps the count of held paths.
     pub fn stick(&mut self, id: PathId, change: impl FnOnce(&mut Sticky)) {
         let before = self[id].is_held_itself();
