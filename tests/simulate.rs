@@ -166,6 +166,28 @@ stop: in reverse, at most 15s (c 5s, b 5s, a 5s)";
 }
 
 #[test]
+fn plan_by_dependencies_draws_waves_and_transitive_dependents() {
+    let expected = "
+g: rest_for_one, 5 in 10m, then exit
+wave  child                 ready when             within  a crash restarts
+   1  db                    executed                       db, api, web; then
+                                                           parks
+   1  bus                   executed                       bus, api, web, jobs
+   2  api                   executed                       api, web
+   2  jobs                  one_for_all, 5 in 10m          then parks
+      1 migrate             ended well                 1m  itself; stops queue
+      2 queue               executed                       nothing
+   3  web                   tcp …:80, 1s               1m  itself
+   -  cache                 left out: enabled = false
+patience: db: used up after 6s of crashes in a row, never by crashes
+          over 20s apart
+patience: bus, api, migrate, web: used up after 30s of crashes in a
+          row, never by crashes over 2m apart
+stop: in reverse, at most 30s (web 5s, api 5s, db 20s)";
+    check(&["plan", "tests/cli/graph.toml"], 0, expected);
+}
+
+#[test]
 fn plan_of_one_child_names_the_line_of_every_key() {
     let expected = "
 t/b

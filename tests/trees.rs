@@ -153,6 +153,19 @@ fn variables_are_given_by_flag_before_environment_before_file() {
 }
 
 #[test]
+fn values_of_environment_files_are_never_shown() {
+    let reading = tree::read(Path::new("tests/valid/variables.toml"), &options());
+    let said: Vec<&str> = reading.said.iter().map(|said| said.value.as_str()).collect();
+    let known = reading.variables.iter().map(|known| known.value.as_str());
+    let shown =
+        said.iter().copied().chain(known).chain([shown(&reading.diagnostics).as_str()]).collect::<String>();
+    assert!(!shown.contains("hidden") && !shown.contains("Paranal"), "{shown}");
+    assert!(said.contains(&"(not shown)"), "{said:?}");
+    let plan = reading.plan.expect("the sample is valid");
+    assert!(plan.workers[0].command.contains(&"Paranal".to_owned()), "{:?}", plan.workers[0].command);
+}
+
+#[test]
 fn an_instance_of_a_template_takes_exactly_its_arguments() {
     let (plan, _) =
         tree::load(Path::new("tests/valid/template.toml"), &options()).expect("the sample is valid");

@@ -138,10 +138,15 @@ fn reading(path: &Path, options: &Options, tell: bool) -> Reading {
     });
     rules::strangers(&mut reader);
     let failed = reader.report().errors() > 0;
-    let Reader { vars, workers, supervisors, left_out, said, .. } = reader;
-    let (_, diagnostics) = vars.report.finish();
+    let Reader { mut vars, workers, supervisors, left_out, said, .. } = reader;
+    let mut said = said.unwrap_or_default();
+    let (_, mut diagnostics) = std::mem::take(&mut vars.report).finish();
+    let messages = diagnostics.iter_mut().map(|diagnostic| &mut diagnostic.message);
+    let values = said.iter_mut().map(|said| &mut said.value);
+    let known_values = known.iter_mut().map(|known| &mut known.value);
+    messages.chain(values).chain(known_values).for_each(|text| vars.hide_secrets(text));
     let plan = tree.filter(|_| !failed).map(|tree| Plan { tree, workers, supervisors, left_out });
-    Reading { plan, diagnostics, said: said.unwrap_or_default(), variables: known }
+    Reading { plan, diagnostics, said, variables: known }
 }
 
 /// Declares the root's variables: the file's, over them the environment's, over them the flags. A file of the
@@ -150,6 +155,7 @@ fn declare(reader: &mut Reader, scope: usize, tree: &Table, options: &Options) {
     given(reader, scope, tree, options);
     let context = Context::default();
     for (name, value, _) in reader.environments.of_files(&mut reader.vars, &Says::of(tree), &context) {
+        reader.vars.secrets.insert(name.clone());
         reader.vars.environment.insert(name, value);
     }
     given(reader, scope, tree, options);

@@ -4,7 +4,7 @@
 //! go. A value sees the scope of the file it is written in, wherever it is used. Variables are computed when first
 //! used, so their order does not matter, and a cycle is found as one that is asked for while it is being computed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::diagnostic::Report;
@@ -96,6 +96,9 @@ pub struct Variables {
     pub host: String,
     /// `${env.NAME}`.
     pub environment: BTreeMap<String, String>,
+    /// Names in it that come from an environment file: their values are never shown.
+    pub secrets: BTreeSet<String>,
+    used_secrets: BTreeSet<String>,
     scopes: Vec<BTreeMap<String, State>>,
     /// Variables that are being computed.
     chain: Vec<String>,
@@ -246,7 +249,7 @@ impl Variables {
             let name =
                 &rest[..rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len())];
             let tail = &rest[name.len()..];
-            let set = self.environment.get(name).cloned().map(Datum::Text);
+            let set = self.env(name).map(Datum::Text);
             if let Some(default) = tail.strip_prefix(":-") {
                 return set
                     .map_or_else(|| self.pieces(span, default, context), Ok)
@@ -260,6 +263,23 @@ impl Variables {
         match expression {
             Expression::Name(name, range) => self.name(span, &name, range, context),
             expression => self.integer(span, &expression, context).map(Datum::Integer),
+        }
+    }
+
+    /// A variable of the environment.
+    fn env(&mut self, name: &str) -> Option<String> {
+        if self.secrets.contains(name) {
+            self.used_secrets.insert(name.to_owned());
+        }
+        self.environment.get(name).cloned()
+    }
+
+    /// Takes the values of environment files out of a text that is going to be shown.
+    pub fn hide_secrets(&self, text: &mut String) {
+        for name in &self.used_secrets {
+            if let Some(value) = self.environment.get(name).filter(|value| !value.is_empty()) {
+                *text = text.replace(value, "(not shown)");
+            }
         }
     }
 
@@ -306,8 +326,8 @@ impl Variables {
         }
         let text = |text: &str| Ok(Datum::Text(text.to_owned()));
         match (first, rest) {
-            ("env", Some(variable)) => match self.environment.get(variable) {
-                Some(value) => text(value),
+            ("env", Some(variable)) => match self.env(variable) {
+                Some(value) => text(&value),
                 None => Err(Fault::Here {
                     range,
                     message: format!("{variable} is not set in woodward's environment"),

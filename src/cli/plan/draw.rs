@@ -234,12 +234,21 @@ fn then(exhausted: Exhausted) -> &'static str {
 fn drags(supervisor: &Supervisor, group: &[usize], at: usize, path: &str) -> String {
     let children = outline::children(supervisor);
     let child = &children[at];
-    let mut text = match (child.restart, group.len()) {
-        (Restart::Temporary, _) => "nothing".to_owned(),
-        (_, 1) => "itself".to_owned(),
-        (_, n) if n == children.len() && n > 3 => "all".to_owned(),
-        _ => group.iter().map(|at| children[*at].id.to_string()).collect::<Vec<_>>().join(", "),
+    // A temporary sibling is stopped with its group and does not come back.
+    let temporary = |at: &usize| children[*at].restart == Restart::Temporary;
+    let names = |group: &mut dyn Iterator<Item = &usize>| {
+        group.map(|at| children[*at].id.to_string()).collect::<Vec<_>>().join(", ")
     };
+    let stopped = names(&mut group.iter().filter(|other| **other != at && temporary(other)));
+    let mut text = match group.iter().filter(|at| !temporary(at)).count() {
+        _ if temporary(&at) => return "nothing".to_owned(),
+        1 => "itself".to_owned(),
+        n if n == children.len() && n > 3 => "all".to_owned(),
+        _ => names(&mut group.iter().filter(|at| !temporary(at))),
+    };
+    if !stopped.is_empty() {
+        text += &format!("; stops {stopped}");
+    }
     if let Kind::Worker(worker) = &child.kind
         && let Some(limit) = &worker.limit
     {
