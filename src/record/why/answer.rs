@@ -12,7 +12,11 @@ pub(super) fn answer(known: &Known<'_>, chain: &Chain<'_>) -> String {
         if let Some(not) = not_happened(known, row) {
             return format!("{path} {not}");
         }
-        if row.state == State::Up && row.restarts == 0 && chain.own().all(|fact| fact.kind != "ended") {
+        let calm = row.state == State::Up && row.restarts == 0;
+        if calm && chain.own().all(|fact| fact.kind != "ended") && chain.started_again().is_empty() {
+            if chain.own().any(|fact| fact.kind == "adopted") {
+                return format!("{path} was found running by this daemon and has not been restarted since");
+            }
             let root = parent(path).map(|_| path.split('/').next().unwrap_or(path));
             let with = root.map(|root| format!(" with {root}")).unwrap_or_default();
             return format!("{path} was started{with} and has not been restarted since");
@@ -86,7 +90,7 @@ fn happened(chain: &Chain<'_>) -> String {
         .rfind(|fact| !matches!(fact.kind.as_str(), "restart" | "limit_exceeded" | "auto_shutdown"));
     let Some(last) = last else {
         // Something happened below it.
-        return match chain.started().as_slice() {
+        return match chain.started_again().as_slice() {
             [] => "has been told of a crash".to_owned(),
             names => format!("restarted {}", some(names)),
         };

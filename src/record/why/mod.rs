@@ -175,8 +175,11 @@ impl<'a> Chain<'a> {
         about && !said_elsewhere
     }
 
-    /// Those below the path that were started, in order.
-    fn started(&self) -> Vec<&'a str> {
+    /// Those below the path that were restarted, in order.
+    fn started_again(&self) -> Vec<&'a str> {
+        if !self.all.iter().any(|fact| fact.kind == "restart") {
+            return Vec::new();
+        }
         let started = self.all.iter().filter(|fact| fact.kind == "started" && fact.path != self.path);
         let mut names: Vec<&str> = Vec::new();
         for fact in started.filter(|fact| is_within(&fact.path, self.path)) {
@@ -196,7 +199,8 @@ impl<'a> Chain<'a> {
             fact.kind == "dragged_along" && fact.word("with") == Some(restart.path.as_str())
         };
         let mut names: Vec<&str> = later.filter(goes).map(|fact| leaf(&fact.path)).collect();
-        names.sort_unstable();
+        // First the one that is asked about.
+        names.sort_unstable_by_key(|name| (*name != leaf(self.path), *name));
         names.dedup();
         match names.as_slice() {
             [] => match restart.number("others").unwrap_or(0) {
