@@ -21,8 +21,12 @@ fn sleeper() -> String {
 /// Runs `woodward run ARGS` to its end, which must be an error with this code that contains these texts, and must have
 /// started nothing.
 fn check_refused(bed: &Bed, args: &[&str], code: i32, texts: &[&str]) {
+    let places = ["sock", "state"].map(|name| bed.path().join(name).to_str().expect("UTF-8").to_owned());
     let mut all = vec!["run"];
     all.extend(args);
+    if !args.contains(&"--socket") {
+        all.extend(["--socket", &places[0], "--state", &places[1]]);
+    }
     let Output { status, stdout, stderr } = bed.client(&all);
     let said = String::from_utf8_lossy(&stderr).into_owned() + &String::from_utf8_lossy(&stdout);
     assert_eq!(status.code(), Some(code), "{said}");
