@@ -4,7 +4,8 @@
 //! |---|---|
 //! | what wakes the engine, what it asks for, what it tells | `event`, `effect`, `fact`, `view` |
 //! | states of children; the one function that writes them | `child` |
-//! | supervisors: mailbox, phases, readiness, the end of a supervisor | `node` |
+//! | supervisors: the mailbox | `node` |
+//! | supervisors: opened, started, ready, ending | `incarnation` |
 //! | order by list: one operation at a time (OTP) | `listed` |
 //! | order by dependencies: marks and two predicates | `dependencies` |
 //! | outcomes: started, ready, declined, failed, ended | `outcome` |

@@ -16,6 +16,7 @@ pub mod event;
 pub mod fact;
 mod forest;
 mod hold;
+mod incarnation;
 mod listed;
 mod node;
 mod outcome;
