@@ -49,8 +49,8 @@ pub fn locate<'a>(known: &'a [Last], asked: &str) -> Result<(&'a Last, String), 
             })
         }
         several => {
-            let several = several.join("\n  ");
-            Err(Failure::usage(format!("cannot tell which {asked} is meant:\n  {several}"))
+            let several = resolve::listed(several);
+            Err(Failure::usage(format!("cannot tell which {asked} is meant:{several}"))
                 .hint("write more of the path"))
         }
     }

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use super::message::{Daemon, Found, Problem};
 use super::places::{self, Host};
+use super::resolve;
 
 /// A daemon that does not answer a question within this time is taken for hung.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -90,7 +91,7 @@ impl Client {
             }
             _ => {
                 let paths: Vec<String> = all.into_iter().map(|(_, path)| path).collect();
-                let error = format!("cannot tell which {asked} is meant:\n  {}", paths.join("\n  "));
+                let error = format!("cannot tell which {asked} is meant:{}", resolve::listed(&paths));
                 Err(Problem { paths, ..Problem::new(USAGE, error).hint("write more of the path") })
             }
         }

@@ -48,6 +48,8 @@ pub struct Host {
     pub uid: u32,
     /// Directories for sockets and run state, best first.
     pub runtime: Vec<PathBuf>,
+    /// Where clients look too: root's directory.
+    pub others: Vec<PathBuf>,
     /// Directory for histories.
     pub state: Option<PathBuf>,
 }
@@ -67,15 +69,14 @@ impl Host {
             )
         };
         let shared = ["/tmp", "/dev/shm"].map(|dir| PathBuf::from(format!("{dir}/woodward-{uid}")));
-        Host { uid, runtime: first.into_iter().chain(shared).collect(), state }
+        let others = vec![PathBuf::from(SYSTEM)];
+        Host { uid, runtime: first.into_iter().chain(shared).collect(), others, state }
     }
 
     /// Directories in which a client looks for sockets: its own, then root's.
     pub fn searched(&self) -> Vec<PathBuf> {
         let mut all = self.runtime.clone();
-        if !all.iter().any(|dir| dir == Path::new(SYSTEM)) {
-            all.push(PathBuf::from(SYSTEM));
-        }
+        all.extend(self.others.iter().filter(|dir| !self.runtime.contains(dir)).cloned());
         all
     }
 
@@ -196,6 +197,7 @@ mod tests {
         Host {
             uid: geteuid().as_raw(),
             runtime: runtime.iter().map(|dir| dir.to_path_buf()).collect(),
+            others: Vec::new(),
             state: state.map(Path::to_path_buf),
         }
     }

@@ -20,6 +20,16 @@ pub fn ends_with(path: &str, end: &str) -> bool {
     path.strip_suffix(end).is_some_and(|front| front.is_empty() || front.ends_with('/')) && !end.is_empty()
 }
 
+/// Several paths, one a line, for an error message; not more than a screen of them.
+pub fn listed<T: AsRef<str>>(paths: &[T]) -> String {
+    const SHOWN: usize = 10;
+    let mut text: String = paths.iter().take(SHOWN).map(|path| format!("\n  {}", path.as_ref())).collect();
+    if paths.len() > SHOWN {
+        text.push_str(&format!("\n  and {} more", paths.len() - SHOWN));
+    }
+    text
+}
+
 /// The path whose last id is most like the last id of `asked`, for a hint; `None` when none is near.
 pub fn nearest<'a>(asked: &str, paths: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let last = |path: &'a str| path.rsplit('/').next().unwrap_or(path);
@@ -78,6 +88,12 @@ mod tests {
         check("ging/channel", &[]);
         check("", &[]);
         check("acs/logging/chann", &[]);
+    }
+
+    #[test]
+    fn a_list_fits_a_screen() {
+        assert_eq!(listed(&["a", "b"]), "\n  a\n  b");
+        assert!(listed(&["a"; 25]).ends_with("\n  a\n  and 15 more"));
     }
 
     #[test]

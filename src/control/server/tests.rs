@@ -149,7 +149,7 @@ fn plan(id: &str) -> Plan {
 /// A host on which sockets are in `dirs` only.
 fn host(dirs: &[&Path]) -> Host {
     let runtime = dirs.iter().map(|dir| dir.to_path_buf()).collect();
-    Host { uid: geteuid().as_raw(), runtime, state: None }
+    Host { uid: geteuid().as_raw(), runtime, others: Vec::new(), state: None }
 }
 
 /// One request as curl would send it; head and body of the answer.
