@@ -7,7 +7,7 @@
 //! that dies repeats at most its last piece and loses nothing.
 //!
 //! ```text
-//! segment file:  magic u64 | consumed u64 | thrown away by the keeper u64 | unused, up to byte 64 | bytes of the child ...
+//! segment file:  magic u64 | consumed u64 | thrown away by the keeper u64 | writer 2 x u64 | up to byte 64 | bytes ...
 //! ```
 //!
 //! What is consumed is punched out of the file, and when all is, the file is cut back to its header. With [`SEGMENT`]
@@ -80,6 +80,8 @@ pub const PIECE: usize = 256 << 10;
 const DATA: u64 = drain::DATA;
 /// `woodlog` and the version of the layout.
 const MAGIC: [u8; 8] = *b"woodlog1";
+/// Place of what [`LogPipe::set_writer`] remembers.
+const WRITER: u64 = 24;
 /// Wanted capacity of a FIFO; small ones are accepted.
 const CAPACITY: i32 = 256 << 10;
 /// Holes are made of whole pages.
@@ -142,6 +144,18 @@ impl LogPipe {
     /// What the child gets as standard output and error.
     pub fn writer(&self) -> Arc<OwnedFd> {
         self.writer.clone()
+    }
+
+    /// Remembers who writes from now on, in two numbers of the caller's, for the daemon that follows.
+    pub fn set_writer(&self, who: [u64; 2]) -> io::Result<()> {
+        let bytes = [who[0].to_le_bytes(), who[1].to_le_bytes()].concat();
+        self.segment.write_all_at(&bytes, WRITER)
+    }
+
+    /// Who wrote last, perhaps for an earlier daemon; zeros: nobody was remembered.
+    pub fn last_writer(&self) -> [u64; 2] {
+        let word = |n: u64| u64::from_le(drain::read_word(self.segment.as_raw_fd(), WRITER + 8 * n));
+        [word(0), word(1)]
     }
 
     /// Readable when [`LogPipe::pump`] is worth calling.
@@ -319,8 +333,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let mut pipe = LogPipe::open(dir.path(), "t/a", None).expect("a pipe");
         write(&pipe, b"one\ntwo\n");
-        assert_eq!(read(&mut pipe), b"one\ntwo\n");
+        assert_eq!((read(&mut pipe).as_slice(), pipe.last_writer()), (b"one\ntwo\n".as_slice(), [0, 0]));
         pipe.consumed(4).expect("consumed");
+        pipe.set_writer([7, 9]).expect("written");
         write(&pipe, b"three\n");
         drop(pipe);
 
@@ -329,6 +344,7 @@ mod tests {
         pipe.consumed(4).expect("consumed");
         assert_eq!(pipe.segment.metadata().expect("a file").len(), DATA);
         assert_eq!((pipe.unread().expect("a length"), pipe.position()), (0, 4));
+        assert_eq!(pipe.last_writer(), [7, 9]);
     }
 
     #[test]

@@ -191,7 +191,9 @@ impl Telling<'_> {
         let left = until?.since(self.scene.now);
         let ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         self.put("until", self.scene.at.saturating_add(ms));
-        Some(span(left))
+        // What a person set is told as it was set, though a moment of it has passed.
+        let rounded = if ms < 10_000 { left } else { Duration::from_secs((ms + 500) / 1000) };
+        Some(span(rounded))
     }
 
     fn put_exit(&mut self, exit: Exit) -> String {
@@ -373,7 +375,10 @@ impl Telling<'_> {
         if let Some(within) = within {
             self.put("within_ms", u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
         }
-        let Some(worker) = self.extras.worker else { return format!("asked to stop: {time}") };
+        let Some(worker) = self.extras.worker else {
+            // A supervisor, which gets no signal.
+            return within.map_or("asked to stop".to_owned(), |_| format!("asked to stop: {time}"));
+        };
         let signal = words::signal(worker.stop.signal);
         self.put("signal", signal.clone());
         match worker.stop.command.as_ref().and_then(|command| command.first()) {

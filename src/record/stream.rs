@@ -130,7 +130,10 @@ pub(super) struct Piece {
 
 impl Intake {
     pub(super) fn new(pipe: LogPipe) -> Intake {
-        Intake { pipe, turn: Turn::default(), marks: VecDeque::new(), pending: false }
+        // A child that an earlier daemon started goes on under its own generation.
+        let [generation, incident] = pipe.last_writer();
+        let turn = Turn { generation, incident, ended: false };
+        Intake { pipe, turn, marks: VecDeque::new(), pending: false }
     }
 
     /// From here on it is the next one's. Whether the logger has to do something about it now.
@@ -140,6 +143,8 @@ impl Intake {
         let unread = self.pipe.unread().unwrap_or(0);
         let last = self.marks.back().map_or(self.turn, |(_, turn)| *turn);
         let next = next(last);
+        // Without it the next daemon would not know whose lines they are; they would still be there.
+        let _ = self.pipe.set_writer([next.generation, next.incident]);
         if unread == 0 && self.marks.is_empty() {
             self.turn = next;
         } else {

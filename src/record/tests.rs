@@ -334,12 +334,14 @@ async fn a_daemon_that_follows_reads_what_was_left() {
     child.write_all(b"left\n").expect("written");
     pipe.pump().expect("pumped");
     pipe.read(&mut Vec::new()).expect("read, but not consumed");
+    pipe.set_writer([7, 1]).expect("written");
     drop((pipe, child));
     let places = Places { journal: dir.path().join("none"), ..Places::new(dir.path().join("run"), None) };
     let record = Record::open(places, None).expect("a record");
     record.stream(&worker(Output::Auto), "t/a").expect("a stream");
     record.settled().await;
-    assert_eq!(record.lines(&[], 1)[0].text, "left");
+    let line = &record.lines(&[], 1)[0];
+    assert_eq!((line.text.as_str(), line.generation), ("left", 7));
 }
 
 /// The fields of the next record but one's own facts.
