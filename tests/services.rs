@@ -171,3 +171,32 @@ fn a_service_gets_its_path_and_generation_and_no_other_variable_of_woodwards() {
     bed.stop();
     assert!(!lives(pid));
 }
+
+#[test]
+fn whoever_started_woodward_is_told_when_all_is_up_and_when_it_stops() {
+    let bed = Bed::new();
+    let file = bed.write("tree.toml", &tree("", &["a", "b"]));
+    let address = bed.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&address).expect("a socket can be bound");
+    manager.set_read_timeout(Some(std::time::Duration::from_secs(60))).expect("a time can be set");
+    let mut woodward = bed.command();
+    woodward.env("NOTIFY_SOCKET", &address).arg("run").arg(file).arg("--socket").arg(bed.socket());
+    let mut woodward =
+        woodward.arg("--state").arg(bed.path().join("state")).spawn().expect("the program can be started");
+    let heard = |wanted: &str| {
+        let mut buffer = [0; 4096];
+        loop {
+            let n = manager.recv(&mut buffer).unwrap_or_else(|e| panic!("{wanted} was never heard: {e}"));
+            if String::from_utf8_lossy(&buffer[..n]).lines().any(|line| line == wanted) {
+                return;
+            }
+        }
+    };
+    heard("READY=1");
+    assert_eq!(lines(&bed), ["+a", "+b"]);
+    heard("STATUS=2 of 2 up");
+    kill(woodward.id().cast_signed(), libc::SIGTERM);
+    heard("STOPPING=1");
+    assert!(woodward.wait().expect("our own child can be waited for").success());
+    assert_eq!(lines(&bed)[2..], ["-b", "-a"]);
+}

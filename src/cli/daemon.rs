@@ -208,8 +208,6 @@ async fn tell(handle: Handle, os: Os) {
         if !settled {
             os.notify(&format!("EXTEND_TIMEOUT_USEC={}", 3 * EXTEND.as_micros()));
         }
-        tokio::time::sleep(PAUSE).await;
-        facts = facts.resubscribe();
         let fact = facts.recv();
         if settled {
             // An overrun is news as well; a closed channel is the end.
@@ -220,6 +218,8 @@ async fn tell(handle: Handle, os: Os) {
             // Whether something happened or the time is over, there is something to say.
             let _ = tokio::time::timeout(EXTEND, fact).await;
         }
+        tokio::time::sleep(PAUSE).await;
+        facts = facts.resubscribe();
     }
 }
 
