@@ -29,6 +29,8 @@ pub trait House: Clone + Send + Sync + 'static {
     fn lines(&self, paths: &[String], n: usize) -> Vec<Arc<Line>>;
     /// Lines from now on.
     fn follow_lines(&self) -> Receiver<Arc<Line>>;
+    /// Lines of this child's output dropped so far; the view knows only how many there were at its last change.
+    fn dropped(&self, path: &str) -> u64;
     /// Why `path` is as it is. `zone`: seconds east of Greenwich.
     fn why(&self, path: &str, zone: i32) -> Why;
     /// Asks the engine and waits for its one answer.
@@ -70,6 +72,10 @@ impl House for Handle {
 
     fn follow_lines(&self) -> Receiver<Arc<Line>> {
         self.record().follow_lines()
+    }
+
+    fn dropped(&self, path: &str) -> u64 {
+        self.record().dropped(path)
     }
 
     fn why(&self, path: &str, zone: i32) -> Why {

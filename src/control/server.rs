@@ -1,5 +1,6 @@
 //! The daemon's side: routes, and who is let in.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -201,7 +202,15 @@ async fn status<H: House>(
     params.finish()?;
     let view = desk.house.view();
     let top = one_or_all(&desk.house, path.map(|Path(path)| path))?;
-    let rows: Vec<&Row> = view.rows().filter(|row| is_within(&row.path, &top)).collect();
+    let rows = view.rows().filter(|row| is_within(&row.path, &top));
+    let rows: Vec<Cow<'_, Row>> = rows
+        .map(|row| match desk.house.dropped(&row.path) {
+            dropped if dropped > row.dropped_lines => {
+                Cow::Owned(Row { dropped_lines: dropped, ..row.clone() })
+            }
+            _ => Cow::Borrowed(row),
+        })
+        .collect();
     Ok(json(StatusCode::OK, &rows))
 }
 

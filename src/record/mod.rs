@@ -35,7 +35,7 @@ pub mod words;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -246,6 +246,12 @@ impl Record {
         lines.sort_by_key(|line| line.at);
         lines.drain(..lines.len().saturating_sub(n));
         lines.into_iter().map(Arc::new).collect()
+    }
+
+    /// Lines of one child dropped so far.
+    pub fn dropped(&self, path: &str) -> u64 {
+        let streams = lock(&self.0.streams);
+        streams.by_path.get(path).map_or(0, |source| source.dropped.load(Ordering::Relaxed))
     }
 
     /// Lines from now on, of all children.

@@ -92,6 +92,10 @@ impl House for Fake {
         self.lines.subscribe()
     }
 
+    fn dropped(&self, _: &str) -> u64 {
+        0
+    }
+
     fn why(&self, path: &str, _: i32) -> Why {
         assert!(path != "t/a", "a mistake");
         Why { path: path.to_owned(), answer: format!("{path} is up"), ..Why::default() }
