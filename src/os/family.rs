@@ -5,6 +5,7 @@
 //! session and clears its environment is not found, nor in library mode one that has lost its parent.
 
 use std::fs;
+use std::io;
 use std::time::Duration;
 
 /// Variable that marks the processes of a generation: `path#generation`.
@@ -37,8 +38,7 @@ impl Family {
                 left.push(pid);
             }
         }
-        // SAFETY: asks only.
-        if self.leader > 1 && unsafe { libc::kill(-self.leader, 0) } == 0 {
+        if self.leader > 1 && group_lives(self.leader) {
             left.push(-self.leader);
         }
         left
@@ -74,7 +74,28 @@ pub(super) fn session(pid: i32) -> i32 {
     unsafe { libc::getsid(pid) }.max(0)
 }
 
+/// Somebody in this process group is more than a zombie.
+fn group_lives(group: i32) -> bool {
+    // SAFETY: asks only.
+    if unsafe { libc::kill(-group, 0) } != 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH)
+    {
+        return false;
+    }
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).any(|pid| {
+        let stat = stat(pid);
+        let mut fields = stat.split(' ');
+        fields.next().is_some_and(|state| state != "Z") && fields.nth(1) == Some(&group.to_string())
+    })
+}
+
 fn is_zombie(pid: i32) -> bool {
+    let stat = stat(pid);
+    stat.is_empty() || stat.starts_with('Z')
+}
+
+/// What `/proc/PID/stat` says behind the name: state, parent, process group.
+fn stat(pid: i32) -> String {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
+    stat.rsplit_once(") ").map(|(_, rest)| rest.to_owned()).unwrap_or_default()
 }
