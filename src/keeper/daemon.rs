@@ -121,13 +121,17 @@ impl Keeper {
     }
 
     pub fn daemon_started(&mut self, outcome: Result<(), Failure>, now: u64) {
-        if let Life::Alive { pid, starting, .. } = &mut self.life {
-            *starting = None;
-            if let Err(failure) = outcome {
-                wait_for(*pid);
+        match (outcome, &mut self.life) {
+            (Ok(()), Life::Alive { starting, .. }) => *starting = None,
+            (Err(failure), Life::Alive { pid, pidfd, since, .. }) => {
                 say(&format!("cannot start the daemon: {failure}"));
-                self.daemon_gone(now);
+                self.epoll.remove(pidfd.as_raw_fd());
+                wait_for(*pid);
+                let since = *since;
+                self.life = Life::Gone;
+                self.daemon_gone(since, now);
             }
+            (_, Life::Program | Life::Resting { .. } | Life::Gone) => {}
         }
     }
 
@@ -142,6 +146,9 @@ impl Keeper {
             }
         }
         let Some(status) = wait(pidfd) else { return };
+        // It is reaped: its number may be somebody else's from now on.
+        let Life::Alive { pidfd, since, .. } = std::mem::replace(&mut self.life, Life::Gone) else { return };
+        self.epoll.remove(pidfd.as_raw_fd());
         // What it said before it ended still counts.
         self.receive(now, usize::MAX);
         if self.code.is_none() && self.stop == Stop::No {
@@ -152,12 +159,10 @@ impl Keeper {
             };
             say(&format!("the daemon has ended ({how}) and is started again; services go on"));
         }
-        self.daemon_gone(now);
+        self.daemon_gone(since, now);
     }
 
-    fn daemon_gone(&mut self, now: u64) {
-        let Life::Alive { pidfd, since, .. } = std::mem::replace(&mut self.life, Life::Gone) else { return };
-        self.epoll.remove(pidfd.as_raw_fd());
+    fn daemon_gone(&mut self, since: u64, now: u64) {
         self.close_channel();
         match (self.code, self.stop) {
             (Some(_), _) => self.kill_all(now),

@@ -13,7 +13,7 @@ use crate::channel::{Channel, Closed, Phase, receive, send};
 use crate::children::Waiting;
 use crate::daemon::{Life, Rest, SECOND, Stop};
 use crate::drain::Logs;
-use crate::setup::{self, Listener};
+use crate::setup::{self, Listener, say};
 use crate::start::{Failure, Starter};
 use crate::sys::{self, Epoll};
 use crate::table::{State, Table};
@@ -48,6 +48,15 @@ pub(crate) enum Eye {
     Resting { until: u64 },
     /// It has not: the keeper reads them from now on. What the daemon was just doing with them is done by then.
     Taking { until: u64 },
+}
+
+/// Why nothing more is heard from the other side.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It has closed the channel, most likely because it is about to end.
+    Closed,
+    /// It cannot be understood.
+    Nonsense,
 }
 
 /// Whose a slot of the starter is.
@@ -231,32 +240,37 @@ impl Keeper {
             let Some(fd) = self.channel.as_ref().map(|c| c.fd.as_raw_fd()) else { return };
             let mut buffer = std::mem::take(&mut self.buffer);
             let received = receive(fd, &mut buffer);
-            let done = match received {
+            let end = match received {
                 Ok(Some(received)) => {
                     let lost = received.lost;
-                    self.obey(&buffer[..received.length], received.descriptors, lost, now)
+                    let obeyed = self.obey(&buffer[..received.length], received.descriptors, lost, now);
+                    obeyed.err().map(|()| End::Nonsense)
                 }
                 Ok(None) => {
                     self.buffer = buffer;
                     return;
                 }
-                Err(Closed) => Err(()),
+                Err(Closed) => Some(End::Closed),
             };
             self.buffer = buffer;
-            if done.is_err() {
-                self.hang_up(now);
+            if let Some(end) = end {
+                self.hang_up(end, now);
                 return;
             }
         }
     }
 
     /// The other side talks nonsense or no longer at all.
-    fn hang_up(&mut self, now: u64) {
+    fn hang_up(&mut self, end: End, now: u64) {
         self.close_channel();
-        match &self.life {
-            Life::Alive { pid, .. } => sys::kill(*pid, libc::SIGKILL, false),
-            Life::Program => self.terminate(now),
-            Life::Resting { .. } | Life::Gone => {}
+        match (&self.life, end) {
+            (Life::Alive { pid, .. }, End::Nonsense) => {
+                say("the daemon talks nonsense and is killed");
+                sys::kill(*pid, libc::SIGKILL, false);
+            }
+            (Life::Alive { .. }, End::Closed) => self.silence = Some((now + SECOND, 0)),
+            (Life::Program, _) => self.terminate(now),
+            (Life::Resting { .. } | Life::Gone, _) => {}
         }
     }
 

@@ -381,16 +381,15 @@ impl Client {
         }
         match (role, state) {
             (Role::Main, State::Ended(_)) => self.main_ended(slot, &path, generation),
-            (Role::Main, _) => self.tidy(),
-            (Role::Helper(_), _) if over => {
-                let mut table = self.lock();
-                if table.slots[slot as usize].generation == generation
-                    && *table.slots[slot as usize].path == *path
-                {
-                    self.release(&mut table, slot);
-                }
-            }
-            (Role::Helper(_), _) => {}
+            (Role::Main, State::Running) => self.tidy(),
+            _ => {}
+        }
+        let mut table = self.lock();
+        let place = &table.slots[slot as usize];
+        let same = place.generation == generation && *place.path == *path && place.stage == Stage::Idle;
+        // Nobody will start it again: helpers never are, and the child may have been forgotten meanwhile.
+        if over && same && (role != Role::Main || !table.children.contains_key(&path)) {
+            self.release(&mut table, slot);
         }
     }
 

@@ -307,7 +307,8 @@ impl Client {
     /// See [`super::Os::forget`].
     pub fn forget(&self, path: &str) {
         let mut table = self.lock();
-        if let Some(slot) = table.find(path, Role::Main) {
+        let idle = |table: &Table, slot: u32| table.slots[slot as usize].stage == Stage::Idle;
+        if let Some(slot) = table.find(path, Role::Main).filter(|&slot| idle(&table, slot)) {
             self.release(&mut table, slot);
         }
         if let Some(group) = table.children.remove(path).and_then(|c| c.group) {
