@@ -239,23 +239,37 @@ impl Engine {
 
     pub(crate) fn link_all_edges(&mut self, n: NodeIx) {
         for c in self.list_children(n) {
-            self.link_edges(c);
+            self.link_what_it_is_after(c);
         }
     }
 
-    /// Resolves `after` among the siblings.
+    /// A child was added: it has edges to siblings, and siblings that knew its id before have edges to it.
     pub(crate) fn link_edges(&mut self, c: ChildIx) {
         let n = self.kids[c].node;
-        let item = self.kids[c].item.clone();
         if !self.nodes[n].by_dependencies() {
             return;
         }
-        for id in &item.after {
-            if let Some(a) = self.child_by_id(n, id) {
-                self.kids[c].edges.get_or_insert_default().after.push(a);
-                self.kids[a].edges.get_or_insert_default().dependents.push(c);
+        self.link_what_it_is_after(c);
+        let id = self.kids[c].item.id.clone();
+        for d in self.list_children(n) {
+            if self.kids[d].item.after.iter().any(|after| **after == *id) {
+                self.link(d, c);
             }
         }
+    }
+
+    fn link_what_it_is_after(&mut self, c: ChildIx) {
+        let (n, item) = (self.kids[c].node, self.kids[c].item.clone());
+        for id in &item.after {
+            if let Some(a) = self.child_by_id(n, id) {
+                self.link(c, a);
+            }
+        }
+    }
+
+    fn link(&mut self, c: ChildIx, after: ChildIx) {
+        self.kids[c].edges.get_or_insert_default().after.push(after);
+        self.kids[after].edges.get_or_insert_default().dependents.push(c);
     }
 
     pub(crate) fn unlink_edges(&mut self, c: ChildIx) {

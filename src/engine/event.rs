@@ -47,7 +47,8 @@ pub enum Event {
         /// How.
         why: FailedStart,
     },
-    /// The process was reaped *and* nothing of it is left. Last event of a generation.
+    /// The process was reaped *and* nothing of it is left. Last event of a generation. Of a supervisor's generation:
+    /// it was killed from outside, as only tests can; its children get no orderly shutdown.
     Ended {
         /// Which attempt.
         generation: Gen,

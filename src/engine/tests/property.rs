@@ -1,8 +1,8 @@
 //! Random worlds: whatever happens, and in whatever order, the invariants hold.
 //!
 //! No panic; every request is answered exactly once; at most one live generation per path; nothing is started while its
-//! supervisor is not open or is stopping; by list one start at a time, and stops in reverse order; restarts stay within
-//! the limit; every stop ends, and nothing runs then. The seed of a failing world is printed with the path of a file
+//! supervisor is not open or is stopping; by list one start at a time, and stops in reverse order; by dependencies
+//! nothing starts before what it is `after`; restarts stay within the limit; every stop ends, and nothing runs then. The seed of a failing world is printed with the path of a file
 //! that `woodward replay` steps through. `WOODWARD_WORLDS` sets how many worlds, `WOODWARD_SEED` the first.
 
 #[path = "common/random.rs"]

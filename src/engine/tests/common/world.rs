@@ -61,6 +61,8 @@ pub struct World {
     /// Specifications seen, by path.
     orders: HashMap<String, (Order, Strategy)>,
     position: HashMap<String, usize>,
+    /// By dependencies: whom it is `after`.
+    after: HashMap<String, Vec<String>>,
     windows: HashMap<String, Vec<u64>>,
     unanswered: HashSet<ReqId>,
     requests: u64,
@@ -200,6 +202,7 @@ impl World {
             ending: HashSet::new(),
             orders: HashMap::new(),
             position: HashMap::new(),
+            after: HashMap::new(),
             windows: HashMap::new(),
             unanswered: HashSet::new(),
             requests: 0,
@@ -233,6 +236,7 @@ impl World {
 
     fn know_child(&mut self, above: &str, child: &Child) {
         let path = format!("{above}/{}", child.id);
+        self.after.insert(path.clone(), child.after.iter().map(|id| format!("{above}/{id}")).collect());
         match &child.kind {
             Kind::Supervisor(sup) => self.know(&path, sup),
             Kind::Worker(_) => self.names.push(path),
@@ -629,6 +633,11 @@ impl World {
                     .collect();
                 assert!(starting.is_empty(), "{path} ({strategy:?}) is started beside {starting:?}");
             }
+        }
+        for before in self.after.get(&path).into_iter().flatten() {
+            let process = self.live.get(before).map(|g| &self.processes[g]);
+            let is_there = process.is_none_or(|p| p.run != Run::Asked && !p.stopping);
+            assert!(is_there, "{path} is started after {process:?}");
         }
         self.live.insert(path.clone(), generation);
         let process =
