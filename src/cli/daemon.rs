@@ -19,7 +19,7 @@ use crate::control::{BindError, bind, serve};
 use crate::os::notify::{NotifyServer, Stranger};
 use crate::os::{self, Os, clock};
 use crate::record::fact::FactLine;
-use crate::record::{Places, Record};
+use crate::record::{Format, Places, Record};
 use crate::runtime::view::State;
 use crate::runtime::{self, Ends, Handle, Surroundings, Who};
 
@@ -92,7 +92,10 @@ async fn live(args: Args, os: &Os, running: bool) -> Result<u8, Failure> {
     if !running {
         warnings.iter().for_each(|warning| eprintln!("{warning}"));
     }
-    let record = Record::open(Places::new(args.run.clone(), args.history), Some(os.clone()));
+    let format = std::env::var("WOODWARD_FORMAT").is_ok_and(|format| format == "json");
+    let format = if format { Format::Json } else { Format::Text };
+    let places = Places { format, ..Places::new(args.run.clone(), args.history) };
+    let record = Record::open(places, Some(os.clone()));
     let record = record.map_err(|e| cannot("keep records", e))?;
     let listener = bind(&args.socket).map_err(|e| {
         let code = if matches!(e, BindError::Running { .. }) { Code::TryAgain } else { Code::NotPermitted };

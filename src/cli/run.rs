@@ -19,6 +19,7 @@ const TREES: &str = "/etc/woodward/trees";
 
 /// Runs the trees of these files: the daemon, in the foreground.
 #[derive(clap::Args)]
+#[command(after_help = "WOODWARD_FORMAT=json: facts and lines of children are printed as JSON.")]
 pub struct Args {
     #[command(flatten)]
     pub(super) trees: Trees,

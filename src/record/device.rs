@@ -141,7 +141,10 @@ mod tests {
         let (called, calls) = channel();
         let done = Arc::new(Mutex::new(Vec::new()));
         let slow = Slow { gate, done: done.clone() };
-        let device = Device::start("test", slow, move || drop(called.send(()))).expect("a thread");
+        let device = Device::start("test", slow, move || {
+            let _ = called.send(());
+        })
+        .expect("a thread");
         let taken = (0..100).filter(|n| device.send(*n, 1 << 20)).count();
         assert_eq!(taken, (BOUND >> 20) + 1);
         assert!(!device.has_room() && calls.try_recv().is_err());
