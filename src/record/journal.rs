@@ -2,7 +2,7 @@
 //!
 //! | field | of |
 //! |---|---|
-//! | `WOODWARD_PATH`, `WOODWARD_GENERATION`, `WOODWARD_INCIDENT`, `WOODWARD_SEQ` | lines and facts; a line that was sent twice, because a daemon died between the two, has the same `WOODWARD_SEQ` twice |
+//! | `WOODWARD_PATH`, `WOODWARD_GENERATION`, `WOODWARD_INCIDENT`, `WOODWARD_SEQ` | lines and facts; the last is a number within this daemon, a gap in it shows lines that were dropped |
 //! | `WOODWARD_KIND`, `MESSAGE_ID`, and each field of the fact as `WOODWARD_<NAME>` | facts |
 //!
 //! Format: <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>.
