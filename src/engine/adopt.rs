@@ -116,7 +116,7 @@ pub(crate) struct Foundlings {
     windows: HashMap<PathId, Window>,
     counts: HashMap<PathId, u32>,
     /// Killed, because their tree ended before it came to them.
-    dying: HashMap<Gen, Mourner>,
+    dying: HashMap<Gen, (Mourner, PathId)>,
 }
 
 /// Who has ended above something that was found and not taken over.
@@ -362,20 +362,27 @@ impl Engine {
         for (generation, id) in lost {
             self.foundlings.by_path.remove(&id);
             if !matches!(self.foundlings.fates.remove(&generation), Some(Fate::Ended(_))) {
-                self.foundlings.dying.insert(generation, mourner);
+                self.foundlings.dying.insert(generation, (mourner, id));
                 self.fx.push(Effect::Kill { generation });
             }
         }
-        self.foundlings.dying.values().any(|&m| m == mourner)
+        self.foundlings.dying.values().any(|&(m, _)| m == mourner)
     }
 
     /// A tree that has ended is not started again before that is over.
     pub(crate) fn is_mourning(&self, root: ChildIx) -> bool {
-        self.foundlings.dying.values().any(|&m| m == Mourner::Tree(root))
+        self.foundlings.dying.values().any(|&(m, _)| m == Mourner::Tree(root))
+    }
+
+    /// A person gives up waiting for one that was found and killed.
+    pub(crate) fn abandon_foundling(&mut self, path: PathId) -> bool {
+        let dying =
+            self.foundlings.dying.iter().find(|(_, (_, id))| *id == path).map(|(&generation, _)| generation);
+        dying.is_some_and(|generation| self.dying_ended(generation))
     }
 
     fn dying_ended(&mut self, generation: Gen) -> bool {
-        match self.foundlings.dying.remove(&generation) {
+        match self.foundlings.dying.remove(&generation).map(|(mourner, _)| mourner) {
             Some(Mourner::Supervisor(n)) => self.wake(n),
             Some(Mourner::Tree(root)) if self.is_mourning(root) => {}
             Some(Mourner::Tree(root)) if self.kids[root].st == St::Waiting => self.set(root, St::Waiting),

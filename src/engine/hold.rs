@@ -103,6 +103,7 @@ impl Engine {
                 self.child_ended(c, Exit::Unknown, None);
                 Reply::Ok
             }
+            _ if self.abandon_foundling(path) => Reply::Ok,
             Some(c) if self.kids[c].st.is_live() => Reply::Error(ErrorKind::Running),
             _ => Reply::Error(ErrorKind::NotFound),
         }
