@@ -1,7 +1,7 @@
 //! One end of the channel: messages with their descriptors in, reports out of the table.
 //!
-//! What has to be told is read from the table when there is room to send it, and counts as told when it has been sent. A new
-//! daemon first hears everything: hello, all entries with their names, end.
+//! What has to be told is read from the table when there is room to send it, and counts as told when it has
+//! been sent. A new daemon first hears everything: hello, all entries with their names, end.
 
 use std::collections::VecDeque;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
@@ -134,7 +134,8 @@ pub(crate) struct Received {
 pub(crate) fn receive(fd: RawFd, buffer: &mut [u8]) -> Result<Option<Received>, Closed> {
     let mut control = Control([0; 64 + 4 * DESCRIPTORS]);
     let mut piece = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-    // SAFETY: all zeros is a valid value; everything it points to lives long enough; descriptors are new and taken once.
+    // SAFETY: all zeros is a valid value; everything it points to lives long enough; descriptors are new and
+    // taken once.
     unsafe {
         let mut head: libc::msghdr = std::mem::zeroed();
         head.msg_iov = &mut piece;

@@ -1,6 +1,6 @@
-//! Between clone and exec. The child shares the keeper's memory, and until its second step its descriptors too, while the keeper
-//! runs on: it makes raw system calls, reads its [`Job`] and writes the outcome into it, and does nothing else. No libc, no allocation,
-//! nothing that can panic.
+//! Between clone and exec. The child shares the keeper's memory, and until its second step its descriptors
+//! too, while the keeper runs on: it makes raw system calls, reads its [`Job`] and writes the outcome into
+//! it, and does nothing else. No libc, no allocation, nothing that can panic.
 
 use std::ffi::c_char;
 use std::os::fd::RawFd;
@@ -100,7 +100,8 @@ unsafe fn run(job: &Job) -> (Step, isize) {
         }
         step!(Step::Session, libc::SYS_setsid);
 
-        // Until here the table of descriptors is the keeper's: nothing may be opened, closed or moved before this.
+        // Until here the table of descriptors is the keeper's: nothing may be opened, closed or moved before
+        // this.
         let unshared = raw(
             libc::SYS_close_range,
             [job.window_end as usize, u32::MAX as usize, CLOSE_RANGE_UNSHARE, 0, 0],

@@ -5,11 +5,12 @@
 //!   └─asked something, silent: 1 s ► log pipes are drained for it, 5 s ► SIGABRT, 6 s ► SIGKILL
 //! ```
 //!
-//! Seconds of silence are counted in wake-ups of the keeper and not read from the clock: when the whole machine was
-//! suspended, nobody is to blame.
+//! Seconds of silence are counted in wake-ups of the keeper and not read from the clock: when the whole
+//! machine was suspended, nobody is to blame.
 //!
-//! A request to stop (SIGTERM, SIGINT) is the daemon's to carry out. When it says nothing for five seconds, or is dead so long, the keeper does it:
-//! SIGTERM to all, those started last first, ten seconds, then SIGKILL, and exit code 75.
+//! A request to stop (SIGTERM, SIGINT) is the daemon's to carry out. When it says nothing for five seconds,
+//! or is dead so long, the keeper does it: SIGTERM to all, those started last first, ten seconds, then
+//! SIGKILL, and exit code 75.
 
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};

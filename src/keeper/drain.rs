@@ -1,9 +1,10 @@
-//! Log pipes: the keeper empties them into their segments while the daemon is away or hangs, so that no service is
-//! blocked and no line is lost.
+//! Log pipes: the keeper empties them into their segments while the daemon is away or hangs, so that no
+//! service is blocked and no line is lost.
 //!
-//! A segment is a file that begins with a header of [`DATA`] bytes; the end of the file is always the place to write to. Whose turn
-//! it is stands in a page both have mapped, the [`Turn`]: who does not have it leaves pipes and segments alone. When a segment holds
-//! [`SEGMENT`] bytes or the disk is full, the keeper throws bytes away and counts them in the header.
+//! A segment is a file that begins with a header of [`DATA`] bytes; the end of the file is always the place
+//! to write to. Whose turn it is stands in a page both have mapped, the [`Turn`]: who does not have it leaves
+//! pipes and segments alone. When a segment holds [`SEGMENT`] bytes or the disk is full, the keeper throws
+//! bytes away and counts them in the header.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};

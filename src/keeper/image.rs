@@ -1,10 +1,12 @@
-//! Everything a start executes, laid out once by the daemon, so that the keeper only checks bounds and turns offsets into pointers.
+//! Everything a start executes, laid out once by the daemon, so that the keeper only checks bounds and turns
+//! offsets into pointers.
 //!
 //! ```text
 //! Head   u64 offsets of the strings of argv, then of the environment   limits   groups   the strings, each with its zero byte
 //! ```
 //!
-//! All offsets count from the start of the image; the last byte of an image is zero, so every offset within it is a string.
+//! All offsets count from the start of the image; the last byte of an image is zero, so every offset within
+//! it is a string.
 
 /// Largest image, in bytes, together with the additions of a start and the pointers made of both.
 pub const LARGEST: usize = 1 << 20;

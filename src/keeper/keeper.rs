@@ -1,8 +1,8 @@
 //! The loop: one thread, one epoll, nothing that blocks.
 //!
-//! Each wake-up does the same things in the same order: what happened (orders, ends, signals, log pipes), outcomes of
-//! starts and starts that waited, what is due, and last the reports. Reports are made from the table when there is room to send them; a full
-//! channel loses nothing.
+//! Each wake-up does the same things in the same order: what happened (orders, ends, signals, log pipes),
+//! outcomes of starts and starts that waited, what is due, and last the reports. Reports are made from the
+//! table when there is room to send them; a full channel loses nothing.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -20,7 +20,8 @@ use crate::table::{State, Table};
 use crate::wire::{MESSAGE, Malformed, Message, Order, Records};
 use crate::{Config, TRY_AGAIN};
 
-// What an epoll event is about: the upper four bits; an entry has its slot and the low bits of its generation below.
+// What an epoll event is about: the upper four bits; an entry has its slot and the low bits of its generation
+// below.
 const CHANNEL_EVENT: u64 = 0;
 pub(crate) const DAEMON_EVENT: u64 = 1 << 60;
 const SIGNAL_EVENT: u64 = 2 << 60;
@@ -46,7 +47,8 @@ pub(crate) enum Eye {
     Asked,
     /// It has answered.
     Resting { until: u64 },
-    /// It has not: the keeper reads them from now on. What the daemon was just doing with them is done by then.
+    /// It has not: the keeper reads them from now on. What the daemon was just doing with them is done by
+    /// then.
     Taking { until: u64 },
 }
 

@@ -1,4 +1,5 @@
-//! The keeper: the one small process that is the parent of every service, and of the daemon that thinks about them.
+//! The keeper: the one small process that is the parent of every service, and of the daemon that thinks about
+//! them.
 //!
 //! ```text
 //!  shell | systemd | container
@@ -21,9 +22,9 @@
 //! | `setup` | lock, limits, signals, before the loop begins |
 //! | `sys` | system calls |
 //!
-//! Conditions on all of it: it never waits for an exec, a disk or the daemon; what a start costs does not depend on how
-//! much it holds; an end stays in the table until the daemon has acknowledged it; nothing the daemon sends
-//! can harm it.
+//! Conditions on all of it: it never waits for an exec, a disk or the daemon; what a start costs does not
+//! depend on how much it holds; an end stays in the table until the daemon has acknowledged it; nothing the
+//! daemon sends can harm it.
 
 mod channel;
 mod child;
@@ -59,12 +60,14 @@ pub struct Config {
 /// Where the daemon finds its channel.
 pub const CHANNEL: i32 = 3;
 
-/// The exit code for *try again*: the state directory is taken, or the services had to be stopped without the daemon.
+/// The exit code for *try again*: the state directory is taken, or the services had to be stopped without the
+/// daemon.
 pub const TRY_AGAIN: u8 = 75;
 
-/// Runs the daemon and everything it asks for until it is told to end. Call it first thing in `main`, with one thread. Returns the
-/// exit code; [`TRY_AGAIN`] if another keeper has the state directory (told on standard error with its process id) or services had
-/// to be stopped without the daemon; 1 if the keeper cannot be set up (told on standard error).
+/// Runs the daemon and everything it asks for until it is told to end. Call it first thing in `main`, with
+/// one thread. Returns the exit code; [`TRY_AGAIN`] if another keeper has the state directory (told on
+/// standard error with its process id) or services had to be stopped without the daemon; 1 if the keeper
+/// cannot be set up (told on standard error).
 pub fn run(config: Config) -> u8 {
     let at = config.state.display();
     let state = match setup::lock(&config.state) {
@@ -89,8 +92,9 @@ pub fn run(config: Config) -> u8 {
     code
 }
 
-/// A keeper as a thread of this program, for embedders: returns the daemon's end of the channel. It knows its own children only,
-/// reaps no others, and stops its services when the channel is closed: SIGTERM, ten seconds, SIGKILL.
+/// A keeper as a thread of this program, for embedders: returns the daemon's end of the channel. It knows its
+/// own children only, reaps no others, and stops its services when the channel is closed: SIGTERM, ten
+/// seconds, SIGKILL.
 pub fn thread() -> io::Result<OwnedFd> {
     let (ours, theirs) = sys::channel()?;
     let (ready, started) = std::sync::mpsc::channel();

@@ -1,5 +1,5 @@
-//! Before the loop begins: the lock of the state directory, what the process is to be like, what the daemon executes; and those
-//! outside who want to be told.
+//! Before the loop begins: the lock of the state directory, what the process is to be like, what the daemon
+//! executes; and those outside who want to be told.
 
 use std::ffi::OsStr;
 use std::io::{self, Read, Seek, Write};
@@ -49,8 +49,8 @@ pub(crate) fn lock(state: &Path) -> io::Result<Result<std::fs::File, i32>> {
     Ok(Ok(file))
 }
 
-/// Makes this process fit to be a keeper: every signal blocked, none ignored, parent of orphans, as many descriptors as it may have, none of them
-/// for children.
+/// Makes this process fit to be a keeper: every signal blocked, none ignored, parent of orphans, as many
+/// descriptors as it may have, none of them for children.
 pub(crate) fn prepare() -> io::Result<Inherited> {
     while sys::open(c"/dev/null", libc::O_RDWR)?.as_raw_fd() <= 2 {
         // A standard descriptor was closed: it stays /dev/null.

@@ -1,14 +1,15 @@
 //! Starts: from an image to a process that has executed its program, without ever waiting for it.
 //!
-//! A *slot* holds what one child needs between clone and exec: a stack, a [`Job`], a copy of the image, and a *window*, a set of low
-//! descriptor numbers. `CLONE_VM | CLONE_FILES` without `CLONE_VFORK` copies neither memory nor descriptors and lets the keeper run on;
-//! so the slot belongs to the child until the kernel has cleared the word `alive`, which it does when the program has been executed
-//! or the child is gone. The child's unshared table ends above its window, so a start costs the same however many
-//! descriptors the keeper has.
+//! A *slot* holds what one child needs between clone and exec: a stack, a [`Job`], a copy of the image, and a
+//! *window*, a set of low descriptor numbers. `CLONE_VM | CLONE_FILES` without `CLONE_VFORK` copies neither
+//! memory nor descriptors and lets the keeper run on; so the slot belongs to the child until the kernel has
+//! cleared the word `alive`, which it does when the program has been executed or the child is gone. The
+//! child's unshared table ends above its window, so a start costs the same however many descriptors the
+//! keeper has.
 //!
 //! At most 2 × CPUs starts are under way; one that hangs for more than [`HANGING`] does not count. When all
-//! slots hang, the rest waits. Nothing tells the keeper of a successful exec, so it looks: at every wake-up, and while
-//! a start is under way after a quarter of its age.
+//! slots hang, the rest waits. Nothing tells the keeper of a successful exec, so it looks: at every wake-up,
+//! and while a start is under way after a quarter of its age.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -58,7 +59,8 @@ pub(crate) enum Source<'a> {
     Bytes(&'a [u8]),
 }
 
-/// What is to be started. Descriptors stay the caller's and may be closed when [`Starter::start`] has returned.
+/// What is to be started. Descriptors stay the caller's and may be closed when [`Starter::start`] has
+/// returned.
 pub(crate) struct Start<'a> {
     pub image: Source<'a>,
     pub additions: &'a [u8],
@@ -113,8 +115,8 @@ pub(crate) struct Inherited {
 }
 
 impl Starter {
-    /// Takes low descriptors for `slots` windows: to be made before other descriptors are opened. Without `clone3`: the way of
-    /// older kernels.
+    /// Takes low descriptors for `slots` windows: to be made before other descriptors are opened. Without
+    /// `clone3`: the way of older kernels.
     pub fn new(slots: usize, inherited: Inherited, clone3: bool) -> io::Result<Starter> {
         let null = sys::open(c"/dev/null", libc::O_RDWR)?;
         let (hush, _hush) = sys::pipe()?;
@@ -229,7 +231,8 @@ impl Starter {
         Ok(Child { pid: pid as i32, pidfd, slot: at, oom_score_adjust })
     }
 
-    /// What became of the child in this slot: `None` as long as it is on its way. Asked again, it is another child's.
+    /// What became of the child in this slot: `None` as long as it is on its way. Asked again, it is another
+    /// child's.
     pub fn outcome(&mut self, slot: usize) -> Option<Result<(), Failure>> {
         let job = self.slots[slot].job();
         // SAFETY: written before the clone; the two words are atomic.
@@ -291,8 +294,8 @@ impl Slot {
         }
     }
 
-    /// Where `clone3` is not to be had (kernels before 5.7, some containers). The child enters its control group itself, and all
-    /// handlers there could be are the keeper's own: it has none.
+    /// Where `clone3` is not to be had (kernels before 5.7, some containers). The child enters its control
+    /// group itself, and all handlers there could be are the keeper's own: it has none.
     fn clone2(&self, pidfd: &mut RawFd) -> isize {
         let job = self.job();
         let flags = libc::CLONE_VM

@@ -1,5 +1,5 @@
-//! System calls: raw ones for the child, which shares the keeper's memory and must not touch libc's `errno`, and small safe
-//! wrappers for the keeper's loop.
+//! System calls: raw ones for the child, which shares the keeper's memory and must not touch libc's `errno`,
+//! and small safe wrappers for the keeper's loop.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -25,8 +25,8 @@ pub(crate) unsafe fn raw(number: libc::c_long, args: [usize; 5]) -> isize {
     result
 }
 
-/// A clone whose child begins in `entry(argument)` on another stack and never comes back. `args` are those of the system call
-/// `number`, which must put the child on that stack. Negative: `-errno`.
+/// A clone whose child begins in `entry(argument)` on another stack and never comes back. `args` are those of
+/// the system call `number`, which must put the child on that stack. Negative: `-errno`.
 ///
 /// # Safety
 /// `entry` must never return, and stay away from everything its parent may use meanwhile.
@@ -126,8 +126,8 @@ pub(crate) fn open(path: &std::ffi::CStr, flags: i32) -> io::Result<OwnedFd> {
     owned(unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC) })
 }
 
-/// Sends a signal to a process, or with `group` to its process group. Only for children that are not reaped yet: no other process can
-/// have their number.
+/// Sends a signal to a process, or with `group` to its process group. Only for children that are not reaped
+/// yet: no other process can have their number.
 pub(crate) fn kill(pid: i32, signal: i32, group: bool) {
     if pid > 1 {
         // SAFETY: plain call.
@@ -162,7 +162,8 @@ impl Epoll {
         self.control(libc::EPOLL_CTL_MOD, fd, events, data)
     }
 
-    /// Always before the descriptor is closed: a copy in a child that has not executed yet would keep it alive here.
+    /// Always before the descriptor is closed: a copy in a child that has not executed yet would keep it
+    /// alive here.
     pub fn remove(&self, fd: RawFd) {
         let _ = self.control(libc::EPOLL_CTL_DEL, fd, 0, 0);
     }

@@ -5,8 +5,9 @@
 //!                  └──────────┴──────► failed ──────────Ack──► idle
 //! ```
 //!
-//! States tell *now*. An entry whose state the daemon has to know is *news* until it has been sent; it stays in its state until
-//! acknowledged, so a daemon that comes later finds it in the snapshot. Room for all entries is set aside at the start and used when touched.
+//! States tell *now*. An entry whose state the daemon has to know is *news* until it has been sent; it stays
+//! in its state until acknowledged, so a daemon that comes later finds it in the snapshot. Room for all
+//! entries is set aside at the start and used when touched.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -117,7 +118,8 @@ impl Table {
         self.living
     }
 
-    /// The entry for this name at this slot, made if the slot is free; `None` if another name has it. `slot` is below [`SLOTS`].
+    /// The entry for this name at this slot, made if the slot is free; `None` if another name has it. `slot`
+    /// is below [`SLOTS`].
     pub fn define(&mut self, slot: u32, name: &[u8]) -> Option<&mut Entry> {
         while self.entries.len() <= slot as usize {
             self.entries.push(Entry {

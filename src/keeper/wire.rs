@@ -1,17 +1,19 @@
 //! The channel between keeper and daemon: what is said, byte by byte.
 //!
-//! A `SOCK_SEQPACKET` pair carries messages of at most [`MESSAGE`] bytes. A message is eight bytes of which the first is the
-//! [`VERSION`], then records, each a multiple of eight bytes long:
+//! A `SOCK_SEQPACKET` pair carries messages of at most [`MESSAGE`] bytes. A message is eight bytes of which
+//! the first is the [`VERSION`], then records, each a multiple of eight bytes long:
 //!
 //! ```text
 //! u16 length  u8 kind  u8 descriptors  u32 slot  u64 generation  payload, zero padding
 //! ```
 //!
-//! Numbers are in the machine's own byte order: both ends are the same file. Descriptors travel with the message, in the order of its
-//! records. A *slot* is a place in the keeper's table; the daemon chooses it, the name in it says whose it is.
+//! Numbers are in the machine's own byte order: both ends are the same file. Descriptors travel with the
+//! message, in the order of its records. A *slot* is a place in the keeper's table; the daemon chooses it,
+//! the name in it says whose it is.
 //!
-//! The daemon gives [`Order`]s. The keeper answers with [`Report`]s, which tell the *present state* of a slot and not what happened to it:
-//! a report that was merged with the next one or sent twice does no harm, so the keeper needs no queue.
+//! The daemon gives [`Order`]s. The keeper answers with [`Report`]s, which tell the *present state* of a slot
+//! and not what happened to it: a report that was merged with the next one or sent twice does no harm, so the
+//! keeper needs no queue.
 
 /// First byte of every message.
 pub const VERSION: u8 = 1;
@@ -33,8 +35,8 @@ const HEAD: usize = 16;
 /// What the daemon wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order<'a> {
-    /// What a start of this slot executes. Descriptors: the [image](crate::image), the output if `output`. An earlier definition
-    /// of the same name is replaced; a slot in use by another name is not to be had.
+    /// What a start of this slot executes. Descriptors: the [image](crate::image), the output if `output`. An
+    /// earlier definition of the same name is replaced; a slot in use by another name is not to be had.
     Define {
         /// Which.
         slot: u32,
@@ -45,8 +47,9 @@ pub enum Order<'a> {
         /// Standard output and error come with it; else they are `/dev/null`.
         output: bool,
     },
-    /// Start it, unless something of this slot runs, or its end is not acknowledged, or the generation is not newer than the last.
-    /// Descriptors: the directory of the control group if `cgroup`, then one for each target.
+    /// Start it, unless something of this slot runs, or its end is not acknowledged, or the generation is not
+    /// newer than the last. Descriptors: the directory of the control group if `cgroup`, then one for each
+    /// target.
     Spawn {
         /// Which.
         slot: u32,

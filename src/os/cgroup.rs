@@ -5,8 +5,8 @@
 //!             └ cgroup.kill of all, held by the keeper    └ generation: all its processes, from their first instruction
 //! ```
 //!
-//! Any writable v2 hierarchy will do, with or without controllers, so also `/sys/fs/cgroup/unified` of hybrid hosts. There
-//! is none? Then [`super::family`] does what can be done with sessions and the sub-reaper.
+//! Any writable v2 hierarchy will do, with or without controllers, so also `/sys/fs/cgroup/unified` of hybrid
+//! hosts. There is none? Then [`super::family`] does what can be done with sessions and the sub-reaper.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -28,7 +28,8 @@ pub(super) struct Cgroups {
 }
 
 impl Cgroups {
-    /// Finds the hierarchy and makes the directory of this state directory in it. `None`: there is none that can be used.
+    /// Finds the hierarchy and makes the directory of this state directory in it. `None`: there is none that
+    /// can be used.
     pub fn find(state: &Path) -> Option<Cgroups> {
         let own = group_of("self")?;
         let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
@@ -169,7 +170,8 @@ impl Group {
             if is_empty(events.get_mut()) {
                 return;
             }
-            // The kernel wakes us when it becomes empty; a process that was just being forked may need one more kill.
+            // The kernel wakes us when it becomes empty; a process that was just being forked may need one
+            // more kill.
             let pause = if kill { Duration::from_millis(100) } else { Duration::MAX };
             let _ = tokio::time::timeout(pause, async {
                 if let Ok(mut ready) = events.ready(Interest::PRIORITY).await {

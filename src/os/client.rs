@@ -1,8 +1,8 @@
 //! The client of the keeper: one table of slots that mirrors the keeper's, one task that reads the channel.
 //!
-//! Whoever calls [`super::Os`] writes orders at once (or into a queue while the channel is full). What comes back, and what this
-//! side finds out itself (a program that is not there, a group that has become empty), is delivered by the one task, in order, and never with
-//! the lock held: a sink may call back.
+//! Whoever calls [`super::Os`] writes orders at once (or into a queue while the channel is full). What comes
+//! back, and what this side finds out itself (a program that is not there, a group that has become empty), is
+//! delivered by the one task, in order, and never with the lock held: a sink may call back.
 //!
 //! ```text
 //! slot:        idle ─launch─► asked ─Running─► running ─Ended─► idle        asked ─Failed─► idle
@@ -154,7 +154,8 @@ impl Client {
     }
 }
 
-/// Groups of an earlier run under this name: nobody knows how their services are doing, and nothing may run twice.
+/// Groups of an earlier run under this name: nobody knows how their services are doing, and nothing may run
+/// twice.
 async fn sweep(cgroups: &Cgroups, found: &[Found]) {
     let kept: Vec<Group> = found.iter().map(|f| cgroups.group(&f.path, f.generation)).collect();
     for group in cgroups.all().iter().skip(1).rev() {

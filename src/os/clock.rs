@@ -3,7 +3,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 use woodward_engine::Time;
 
-/// Milliseconds of the machine's monotonic clock, which stands still while it is suspended. Not shared between boots.
+/// Milliseconds of the machine's monotonic clock, which stands still while it is suspended. Not shared
+/// between boots.
 pub fn now() -> Time {
     let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `t` is a valid place to write to; CLOCK_MONOTONIC exists everywhere.
@@ -16,7 +17,8 @@ pub fn wall() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }
 
-/// Seconds that local time is ahead of UTC at the moment `wall` (milliseconds since 1970); 0 where nobody knows.
+/// Seconds that local time is ahead of UTC at the moment `wall` (milliseconds since 1970); 0 where nobody
+/// knows.
 pub fn zone(wall: u64) -> i32 {
     let Ok(seconds) = libc::time_t::try_from(wall / 1000) else { return 0 };
     // SAFETY: `tm` is plain numbers and a pointer; all zeros is a value of it.

@@ -1,8 +1,9 @@
 //! Without control groups: who belongs to a generation, by what processes cannot easily shake off.
 //!
-//! Every service begins a session and a process group of its own. What leaves both and loses its parent comes to the
-//! keeper, the sub-reaper; there its environment tells whose it is ([`MARK`]). Weaker than a control group: a process that leaves its
-//! session and clears its environment is not found, nor in library mode one that has lost its parent.
+//! Every service begins a session and a process group of its own. What leaves both and loses its parent comes
+//! to the keeper, the sub-reaper; there its environment tells whose it is ([`MARK`]). Weaker than a control
+//! group: a process that leaves its session and clears its environment is not found, nor in library mode one
+//! that has lost its parent.
 
 use std::fs;
 use std::io;
@@ -23,7 +24,8 @@ pub(super) struct Family {
 }
 
 impl Family {
-    /// Those left when the main process has been reaped: of its process group, and the keeper's foundlings with this mark.
+    /// Those left when the main process has been reaped: of its process group, and the keeper's foundlings
+    /// with this mark.
     pub fn left(&self) -> Vec<i32> {
         let own = std::process::id() as i32;
         let mut left = Vec::new();
@@ -44,7 +46,8 @@ impl Family {
         left
     }
 
-    /// Returns when nothing is left; with `kill` it kills, again and again. Nothing tells when: it looks, more and more seldom.
+    /// Returns when nothing is left; with `kill` it kills, again and again. Nothing tells when: it looks,
+    /// more and more seldom.
     pub async fn emptied(&self, kill: bool) {
         let mut pause = Duration::from_millis(1);
         loop {

@@ -1,6 +1,7 @@
 //! The only door to the operating system's processes: client of the keeper, control groups, log pipes, clock.
 //!
-//! Nothing here decides. A process is asked for with [`Launch`]; what becomes of it comes to its sink, in order.
+//! Nothing here decides. A process is asked for with [`Launch`]; what becomes of it comes to its sink, in
+//! order.
 
 mod cgroup;
 mod client;
@@ -30,7 +31,8 @@ pub struct Os {
 /// Gets every [`ProcessEvent`] of one process, in order, from the daemon's one thread; must not block.
 pub type Sink = Box<dyn FnMut(ProcessEvent) + Send>;
 
-/// What the keeper had when this daemon began: one line per process that runs or whose end nobody has taken note of.
+/// What the keeper had when this daemon began: one line per process that runs or whose end nobody has taken
+/// note of.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// Path of the child.
@@ -46,9 +48,9 @@ pub struct Found {
 }
 
 impl Os {
-    /// Takes up work on the channel the keeper gave this daemon (or [`library`] this program) and reads its snapshot.
-    /// `state` is the state directory: it names the control groups. Processes of an earlier run under the same
-    /// name that no keeper knows are killed first. Must be called inside the tokio runtime.
+    /// Takes up work on the channel the keeper gave this daemon (or [`library`] this program) and reads its
+    /// snapshot. `state` is the state directory: it names the control groups. Processes of an earlier run
+    /// under the same name that no keeper knows are killed first. Must be called inside the tokio runtime.
     pub async fn connect(channel: OwnedFd, state: &Path) -> std::io::Result<Os> {
         Os::connect_with(channel, cgroup::Cgroups::find(state)).await
     }
@@ -64,7 +66,8 @@ impl Os {
         self.client.found()
     }
 
-    /// Events of a found main process go to `sink` from now on; first of all `Started`, and the end if it has ended.
+    /// Events of a found main process go to `sink` from now on; first of all `Started`, and the end if it has
+    /// ended.
     pub fn adopt(&self, path: &str, generation: u64, kill: KillMode, sink: Sink) {
         self.client.adopt(path, generation, kill, sink);
     }
@@ -80,13 +83,14 @@ impl Os {
         self.client.signal(path, generation, role, signal, scope);
     }
 
-    /// SIGKILL to everything of the generation, again until nothing is left (kill mode `process`: to the main process).
+    /// SIGKILL to everything of the generation, again until nothing is left (kill mode `process`: to the main
+    /// process).
     pub fn kill(&self, path: &str, generation: u64) {
         self.client.kill(path, generation);
     }
 
-    /// SIGKILL to whatever is left of a generation whose main process has ended or was never started (a hook failed);
-    /// `done` is called when nothing is left, never before this returns.
+    /// SIGKILL to whatever is left of a generation whose main process has ended or was never started (a hook
+    /// failed); `done` is called when nothing is left, never before this returns.
     pub fn clear(&self, path: &str, generation: u64, done: Box<dyn FnOnce() + Send>) {
         self.client.clear(path, generation, done);
     }
@@ -101,12 +105,14 @@ impl Os {
         self.client.owner(pid).is_some_and(|(owner, of)| *owner == *path && of == generation)
     }
 
-    /// SIGTERM, SIGINT and SIGHUP that the keeper got. One receiver: the first call has it. It ends when the keeper is gone.
+    /// SIGTERM, SIGINT and SIGHUP that the keeper got. One receiver: the first call has it. It ends when the
+    /// keeper is gone.
     pub fn signals(&self) -> tokio::sync::mpsc::UnboundedReceiver<i32> {
         self.client.signals()
     }
 
-    /// Resolves when the keeper, which empties the log pipes while this daemon begins or hangs, hands them back.
+    /// Resolves when the keeper, which empties the log pipes while this daemon begins or hangs, hands them
+    /// back.
     pub async fn log_turn(&self) {
         self.client.log_turn().await;
     }
@@ -121,21 +127,21 @@ impl Os {
         self.client.notify(text);
     }
 
-    /// The keeper ends with this code as soon as this daemon has ended; what still runs then is killed. Call it last, then return
-    /// from `main`.
+    /// The keeper ends with this code as soon as this daemon has ended; what still runs then is killed. Call
+    /// it last, then return from `main`.
     pub fn exit(&self, code: u8) {
         self.client.exit(code);
     }
 }
 
-/// A keeper as a thread of this program: the channel for [`Os::connect`]. It waits for its own children only, never
-/// for any child, and stops its services when the channel closes.
+/// A keeper as a thread of this program: the channel for [`Os::connect`]. It waits for its own children only,
+/// never for any child, and stops its services when the channel closes.
 pub fn library() -> std::io::Result<OwnedFd> {
     woodward_keeper::thread()
 }
 
-/// The channel that the keeper left to this process, at [`woodward_keeper::CHANNEL`]. Fails if there is none: this
-/// process was not started by a keeper. To be called once.
+/// The channel that the keeper left to this process, at [`woodward_keeper::CHANNEL`]. Fails if there is none:
+/// this process was not started by a keeper. To be called once.
 pub fn channel() -> std::io::Result<OwnedFd> {
     use std::os::fd::FromRawFd;
     // SAFETY: asks only.
@@ -159,7 +165,8 @@ pub fn channel() -> std::io::Result<OwnedFd> {
 pub struct Program {
     /// Path of the child, e.g. `acs/naming`.
     pub path: Arc<str>,
-    /// Program and arguments; the first without a slash is looked up in the environment's `PATH` at each start.
+    /// Program and arguments; the first without a slash is looked up in the environment's `PATH` at each
+    /// start.
     pub command: Vec<String>,
     /// The environment, without the additions of one start.
     pub environment: Arc<Vec<(String, String)>>,
@@ -202,8 +209,8 @@ pub enum Role {
     Helper(u32),
 }
 
-/// What becomes of a process. `Started` or `Failed` first; after `Started`, `Exited`, then (main process only, when
-/// nothing is left in the control group or process group) `Emptied`.
+/// What becomes of a process. `Started` or `Failed` first; after `Started`, `Exited`, then (main process
+/// only, when nothing is left in the control group or process group) `Emptied`.
 #[derive(Debug)]
 pub enum ProcessEvent {
     /// Executed.

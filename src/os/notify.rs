@@ -1,8 +1,9 @@
 //! The sd_notify server: one datagram socket for all services.
 //!
-//! Whose message it is, the kernel tells: the sender's process id comes with each datagram, and its control group
-//! (without control groups: its session) names the child and the generation. What a sender writes about itself
-//! decides nothing. Senders that belong to no running generation are strangers: counted, reported, not obeyed.
+//! Whose message it is, the kernel tells: the sender's process id comes with each datagram, and its control
+//! group (without control groups: its session) names the child and the generation. What a sender writes about
+//! itself decides nothing. Senders that belong to no running generation are strangers: counted, reported, not
+//! obeyed.
 
 use std::collections::HashMap;
 use std::fs;
@@ -76,8 +77,8 @@ pub struct Stranger {
 }
 
 impl NotifyServer {
-    /// Binds `file` (an old one is removed), open to all users of the machine: senders are checked one by one. Must be
-    /// called inside the tokio runtime. `stranger` is told of each message that is not obeyed.
+    /// Binds `file` (an old one is removed), open to all users of the machine: senders are checked one by
+    /// one. Must be called inside the tokio runtime. `stranger` is told of each message that is not obeyed.
     pub fn open(
         os: &Os,
         file: &Path,
@@ -100,8 +101,8 @@ impl NotifyServer {
         &self.shared.address
     }
 
-    /// From now on the messages of this generation go to `sink`, from the daemon's one thread; it must not block. Replaces
-    /// the sink of an older generation.
+    /// From now on the messages of this generation go to `sink`, from the daemon's one thread; it must not
+    /// block. Replaces the sink of an older generation.
     pub fn listen(&self, path: &str, generation: u64, sink: impl FnMut(Notice) + Send + 'static) {
         let ear = Ear { generation, sink: Some(Box::new(sink)) };
         self.shared.ears.lock().insert(path.into(), ear);
@@ -170,7 +171,8 @@ async fn serve(
     }
 }
 
-/// One datagram and who sent it. Descriptors that come with it are closed: that is what `BARRIER=1` waits for.
+/// One datagram and who sent it. Descriptors that come with it are closed: that is what `BARRIER=1` waits
+/// for.
 fn receive(socket: &UnixDatagram) -> io::Result<(String, Option<UnixCredentials>)> {
     let mut buffer = [0; LONGEST];
     let mut space = nix::cmsg_space!(UnixCredentials);

@@ -1,17 +1,17 @@
 //! First hop of the output of a child: FIFO → bounded segment file, by splice, before anybody reads it.
 //!
-//! The child holds the FIFO open for reading and writing, so it never gets a SIGPIPE, and a new daemon or keeper opens
-//! it again by name. What is spliced needs no memory of ours: a daemon that dies loses nothing of it, and the keeper
-//! splices into the same segment while the daemon is away. Nobody keeps an offset: the end of the segment file is
-//! always the place to write to, and the place of the first byte not yet consumed stands in its header, so a reader
-//! that dies repeats at most its last piece and loses nothing.
+//! The child holds the FIFO open for reading and writing, so it never gets a SIGPIPE, and a new daemon or
+//! keeper opens it again by name. What is spliced needs no memory of ours: a daemon that dies loses nothing
+//! of it, and the keeper splices into the same segment while the daemon is away. Nobody keeps an offset: the
+//! end of the segment file is always the place to write to, and the place of the first byte not yet consumed
+//! stands in its header, so a reader that dies repeats at most its last piece and loses nothing.
 //!
 //! ```text
 //! segment file:  magic u64 | consumed u64 | thrown away by the keeper u64 | writer 2 x u64 | up to byte 64 | bytes ...
 //! ```
 //!
-//! What is consumed is punched out of the file, and when all is, the file is cut back to its header. With [`SEGMENT`]
-//! bytes not consumed it is full.
+//! What is consumed is punched out of the file, and when all is, the file is cut back to its header. With
+//! [`SEGMENT`] bytes not consumed it is full.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -99,8 +99,8 @@ pub struct Thrown {
 }
 
 impl LogPipe {
-    /// Opens (or makes) `dir/log/PATH.fifo` and `dir/log/PATH.segment`, and shares both with the keeper, if there is
-    /// one. Unread bytes of an earlier daemon are still there.
+    /// Opens (or makes) `dir/log/PATH.fifo` and `dir/log/PATH.segment`, and shares both with the keeper, if
+    /// there is one. Unread bytes of an earlier daemon are still there.
     pub fn open(dir: &Path, path: &str, os: Option<&Os>) -> io::Result<LogPipe> {
         let (fifo, segment) = files(dir, path);
         std::fs::create_dir_all(fifo.parent().unwrap_or(dir))?;
@@ -163,13 +163,14 @@ impl LogPipe {
         self.fifo.as_fd()
     }
 
-    /// May this daemon pump? Not while the keeper does it, because the daemon was silent for a second, or has just begun.
+    /// May this daemon pump? Not while the keeper does it, because the daemon was silent for a second, or has
+    /// just begun.
     pub fn is_ours(&self) -> bool {
         self.shared.as_ref().is_none_or(|shared| shared.client.reads_logs())
     }
 
-    /// Bytes the keeper has thrown away because the segment was full and the daemon away; each is told once, when
-    /// it is this daemon's turn again.
+    /// Bytes the keeper has thrown away because the segment was full and the daemon away; each is told once,
+    /// when it is this daemon's turn again.
     pub fn take_missed(&mut self) -> u64 {
         let missed = drain::read_word(self.segment.as_raw_fd(), drain::DISCARDED);
         if missed == 0 || !self.is_ours() {
@@ -180,8 +181,8 @@ impl LogPipe {
         missed
     }
 
-    /// Moves up to [`PIECE`] bytes from the FIFO into the segment. Bytes moved; 0 when the FIFO is empty, there is
-    /// no room, or it is the keeper's turn. Never blocks on the child.
+    /// Moves up to [`PIECE`] bytes from the FIFO into the segment. Bytes moved; 0 when the FIFO is empty,
+    /// there is no room, or it is the keeper's turn. Never blocks on the child.
     pub fn pump(&self) -> io::Result<usize> {
         if !self.is_ours() {
             return Ok(0);
@@ -223,8 +224,8 @@ impl LogPipe {
         self.base.wrapping_add(self.next)
     }
 
-    /// Appends up to [`PIECE`] unread bytes of the segment to `buffer`, continuing after those of the last call. 0:
-    /// nothing there.
+    /// Appends up to [`PIECE`] unread bytes of the segment to `buffer`, continuing after those of the last
+    /// call. 0: nothing there.
     pub fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         let wanted = usize::try_from(self.unread()?).unwrap_or(PIECE).min(PIECE);
         let from = buffer.len();
@@ -236,7 +237,8 @@ impl LogPipe {
         read
     }
 
-    /// All bytes before `position` have been dealt with: they are not read again by anybody, and their room is free.
+    /// All bytes before `position` have been dealt with: they are not read again by anybody, and their room
+    /// is free.
     pub fn consumed(&mut self, position: u64) -> io::Result<()> {
         let place = position.wrapping_sub(self.base);
         // A position from before the file was last cut back is an old one.

@@ -1,5 +1,5 @@
-//! From a [`Program`] to what the keeper executes: the file is searched, names of users and groups become numbers, directories
-//! are made. And back: from the step that failed to an error a person understands.
+//! From a [`Program`] to what the keeper executes: the file is searched, names of users and groups become
+//! numbers, directories are made. And back: from the step that failed to an error a person understands.
 
 use std::ffi::CString;
 use std::fs;

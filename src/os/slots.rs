@@ -70,7 +70,8 @@ pub(super) struct Child {
     pub leader: i32,
     /// Proved to be empty.
     pub empty: bool,
-    /// All of it were sent a signal: they have time until they are killed, also when the main process has ended.
+    /// All of it were sent a signal: they have time until they are killed, also when the main process has
+    /// ended.
     pub asked: bool,
 }
 

@@ -1,5 +1,6 @@
-//! The keeper as a process, with a daemon that dies, hangs and talks nonsense. This program is all of them: run without
-//! arguments it is the test, as `keeper DIR ROLE` the keeper of a daemon, as `daemon DIR ROLE` that daemon.
+//! The keeper as a process, with a daemon that dies, hangs and talks nonsense. This program is all of them:
+//! run without arguments it is the test, as `keeper DIR ROLE` the keeper of a daemon, as `daemon DIR ROLE`
+//! that daemon.
 //!
 //! Daemons write what they learn into the file `log`, one line each; the test waits for lines.
 
@@ -461,7 +462,8 @@ fn daemon(dir: &Path, role: &str) {
     }
 }
 
-/// Services that end at once are started again at once; every start and end is written down before the keeper is told.
+/// Services that end at once are started again at once; every start and end is written down before the keeper
+/// is told.
 fn storm(daemon: &Daemon, found: &[Said]) {
     let journal = fs::read_to_string(daemon.dir.join("journal")).unwrap_or_default();
     // Only whole lines: this daemon may have been killed while it wrote.
