@@ -399,3 +399,34 @@ impl Drop for Starter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::Image;
+
+    /// Starts `/bin/sh -c SCRIPT` and returns the outcome of the start and, if it executed, the exit code.
+    fn check(clone3: bool, program: &str, script: &str) -> (Result<(), Failure>, i32) {
+        let inherited = Inherited { files: [1024, 1024], slack: 50_000, ignored: 0 };
+        let mut starter = Starter::new(2, inherited, clone3).expect("slots");
+        let text = |s: &str| s.as_bytes().to_vec();
+        let arguments = vec![text("sh"), text("-c"), text(script)];
+        let image = Image { program: text(program), arguments, ..Image::default() }.encode();
+        let source = Source::Bytes(&image);
+        let start = Start { image: source, additions: b"X=7\0", output: None, cgroup: None, extras: &[] };
+        let child = starter.start(&start, sys::now()).expect("cloned");
+        let mut status = 0;
+        // SAFETY: waits for the child above.
+        assert_eq!(unsafe { libc::waitpid(child.pid, &mut status, 0) }, child.pid);
+        (starter.outcome(child.slot).expect("its slot is free"), libc::WEXITSTATUS(status))
+    }
+
+    #[test]
+    fn both_kinds_of_clone_execute_and_tell_why_not() {
+        for clone3 in [true, false] {
+            assert_eq!(check(clone3, "/bin/sh", "exit $X"), (Ok(()), 7), "clone3: {clone3}");
+            let failure = Failure { step: Step::Execute, errno: libc::ENOENT };
+            assert_eq!(check(clone3, "/no/such", "").0, Err(failure), "clone3: {clone3}");
+        }
+    }
+}
