@@ -75,7 +75,7 @@ fn a_simulation_without_faults_is_a_start_and_a_stop() {
      0.001  web       ready
      0.001  t         ready
      0.001  t         1 of 1 up
-    10.001  t         asked to stop: no time limit
+    10.001  t         asked to stop
     10.001  t         stopping: shutdown
     10.001  web       asked to stop: SIGTERM, 5s
     10.021  web       ended: exit 0; its group is empty
