@@ -21,6 +21,7 @@ test: build
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	tests/oracle/live
+	tests/systemd-bed/install
 	examples/mini-acs/install
 	examples/mini-acs/demo
 	cargo test --workspace --exclude woodward
