@@ -140,7 +140,8 @@ fn worker(output: Output) -> WorkerPlan {
         log_rate_limit: None,
         ready: None,
         stop: Default::default(),
-        health: false,
+        health: None,
+        reload: None,
         secret_names: Vec::new(),
     }
 }

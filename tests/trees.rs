@@ -97,6 +97,12 @@ fn told(plan: &Plan) -> String {
             "  hooks {:?} {:?} {:?}",
             worker.before_start, worker.after_ready, worker.after_stop
         );
+        if let Some(health) = &worker.health {
+            let _ = writeln!(text, "  {health:?}");
+        }
+        if let Some(reload) = &worker.reload {
+            let _ = writeln!(text, "  reload {reload:?}");
+        }
     }
     for left in &plan.left_out {
         let _ = writeln!(text, "left out: {} ({})", left.path, left.reason);

@@ -17,7 +17,7 @@ use crate::node::{Node, NodeIx};
 use crate::place::{FOREST, Past};
 use crate::plan::Item;
 use crate::restart::Window;
-use crate::spec::{Ends, Restart, Worker};
+use crate::spec::{Ends, Restart, Shutdown, Worker};
 use crate::time::Time;
 use crate::timers::{Alarm, Ticket};
 use crate::{Effect, Engine, Reason};
@@ -135,6 +135,8 @@ pub(crate) struct Beyond {
     pub delay: Duration,
     /// Its own account.
     pub window: Window,
+    /// The generation whose failed health check has been decided: it hangs, until it is gone.
+    pub sick: Gen,
 }
 
 /// What every end asks of a specification, at hand.
@@ -170,6 +172,17 @@ impl Child {
 
     pub fn worker(&self) -> Option<&Worker> {
         self.item.worker()
+    }
+
+    /// A health check of what runs now has failed, and that has been decided.
+    pub fn is_sick(&self) -> bool {
+        self.beyond.as_ref().is_some_and(|beyond| beyond.sick == self.generation && self.generation != Gen(0))
+    }
+
+    /// How it is stopped, as it is now.
+    pub fn shutdown(&self) -> Shutdown {
+        let sick = self.worker().filter(|_| self.is_sick()).and_then(|worker| worker.shutdown_if_sick);
+        sick.unwrap_or(self.item.shutdown)
     }
 
     pub fn is_supervisor(&self) -> bool {

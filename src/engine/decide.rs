@@ -94,6 +94,7 @@ impl Engine {
         if self.is_held(c) || n == FOREST_NODE {
             return;
         }
+        self.kids[c].beyond().sick = self.kids[c].generation;
         self.fact(c, What::ReportChildTerminated { reason: Reason::Sick });
         if self.kids[c].is_temporary() {
             self.kids[c].want = Want::Down;

@@ -308,7 +308,10 @@ impl Engine {
                 }
             }
             Msg::Sick(c, generation) => {
-                if self.is_current(c, generation) && matches!(self.kids[c].st, St::Up { .. }) {
+                if self.is_current(c, generation)
+                    && matches!(self.kids[c].st, St::Up { .. })
+                    && !self.kids[c].is_sick()
+                {
                     self.cause = self.kids[c].incident;
                     self.sick(n, c);
                 }

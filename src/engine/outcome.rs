@@ -345,9 +345,10 @@ impl Engine {
         }
     }
 
-    /// A health check failed: the supervisor looks at it in its turn.
+    /// A health check failed: the supervisor looks at it in its turn, once.
     pub(crate) fn reported_sick(&mut self, c: ChildIx) {
-        if matches!(self.kids[c].st, St::Up { .. }) && self.kids[c].worker().is_some() {
+        let child = &self.kids[c];
+        if matches!(child.st, St::Up { .. }) && child.worker().is_some() && !child.is_sick() {
             self.kids[c].incident = self.new_incident();
             self.fact(c, What::Sick);
             let (n, generation) = (self.kids[c].node, self.kids[c].generation);

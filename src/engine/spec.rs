@@ -113,6 +113,8 @@ pub struct Worker {
     pub essential: bool,
     /// Longest time a one-shot may run; later is a failed start.
     pub runtime_max: Option<Duration>,
+    /// How it is stopped when a health check has failed; `None`: as always.
+    pub shutdown_if_sick: Option<Shutdown>,
 }
 
 /// Readiness: *started* is not yet *ready*.

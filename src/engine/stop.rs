@@ -30,7 +30,7 @@ impl Engine {
             self.kids[c].incident = self.cause;
         }
         let within = self.time_to_stop(c);
-        if within == Some(Duration::ZERO) && self.kids[c].item.shutdown == Shutdown::BrutalKill {
+        if within == Some(Duration::ZERO) && self.kids[c].shutdown() == Shutdown::BrutalKill {
             if let Some(sub) = self.kids[c].sub {
                 self.set(c, St::Stopping { why, killed: true });
                 self.end_node(sub, Reason::Killed);
@@ -108,7 +108,7 @@ impl Engine {
 
     /// How long `c` is given; `None`: for ever.
     fn time_to_stop(&self, c: ChildIx) -> Option<Duration> {
-        let own = match self.kids[c].item.shutdown {
+        let own = match self.kids[c].shutdown() {
             Shutdown::BrutalKill => return Some(Duration::ZERO),
             Shutdown::Time(time) => Some(time),
             Shutdown::Infinity => None,
@@ -126,7 +126,7 @@ impl Engine {
 
     /// The shutdown time of `c` as a link of a chain.
     pub(crate) fn stop_time(&self, c: ChildIx) -> Duration {
-        match (self.kids[c].item.shutdown, &self.node_of(c).deadline) {
+        match (self.kids[c].shutdown(), &self.node_of(c).deadline) {
             (Shutdown::BrutalKill, _) | (_, None) => Duration::ZERO,
             (Shutdown::Time(time), _) => time,
             (Shutdown::Infinity, Some(deadline)) => deadline.whole,
@@ -160,7 +160,7 @@ impl Engine {
     }
 
     fn deadline_of(&self, c: ChildIx) -> Option<Duration> {
-        match self.kids[c].item.shutdown {
+        match self.kids[c].shutdown() {
             Shutdown::Time(time) => Some(time),
             Shutdown::BrutalKill | Shutdown::Infinity => None,
         }
@@ -185,7 +185,7 @@ impl Engine {
     /// OTP's `shutdown_error`: it ended in another way than it should have.
     pub(crate) fn judge(&mut self, c: ChildIx, reason: Reason) {
         let child = &self.kids[c];
-        let brutal = child.item.shutdown == Shutdown::BrutalKill;
+        let brutal = child.shutdown() == Shutdown::BrutalKill;
         let permanent = child.item.restart == crate::spec::Restart::Permanent;
         let proper = match reason {
             Reason::Killed => brutal,

@@ -212,11 +212,7 @@ fn write_child(f: &mut fmt::Formatter<'_>, above: &str, child: &Child) -> fmt::R
     if child.significant {
         keys += " significant";
     }
-    match child.shutdown {
-        Shutdown::BrutalKill => keys += " shutdown=brutal_kill",
-        Shutdown::Infinity => keys += " shutdown=infinity",
-        Shutdown::Time(time) => drop(write!(keys, " shutdown={}", time.as_millis())),
-    }
+    keys += &shutdown("shutdown", child.shutdown);
     if !child.after.is_empty() {
         let _ = write!(keys, " after={}", child.after.join(","));
     }
@@ -230,6 +226,14 @@ fn write_child(f: &mut fmt::Formatter<'_>, above: &str, child: &Child) -> fmt::R
         Kind::Worker(worker) => {
             writeln!(f, "worker {path} key={}{keys}{}", worker.key.0, worker_keys(worker))
         }
+    }
+}
+
+fn shutdown(name: &str, shutdown: Shutdown) -> String {
+    match shutdown {
+        Shutdown::BrutalKill => format!(" {name}=brutal_kill"),
+        Shutdown::Infinity => format!(" {name}=infinity"),
+        Shutdown::Time(time) => format!(" {name}={}", time.as_millis()),
     }
 }
 
@@ -248,6 +252,9 @@ fn worker_keys(worker: &Worker) -> String {
     }
     if !worker.ready.settle.is_zero() {
         let _ = write!(keys, " settle={}", worker.ready.settle.as_millis());
+    }
+    if let Some(written) = worker.shutdown_if_sick {
+        keys += &shutdown("shutdown_if_sick", written);
     }
     if let Some(limit) = &worker.limit {
         let _ = write!(

@@ -31,7 +31,8 @@ pub(super) fn worker(output: Output) -> WorkerPlan {
         log_rate_limit: None,
         ready: None,
         stop: Stop::default(),
-        health: false,
+        health: None,
+        reload: None,
         secret_names: Vec::new(),
     }
 }

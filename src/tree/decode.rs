@@ -5,6 +5,7 @@
 
 use woodward_engine::spec::Status;
 
+use super::health;
 use super::hints;
 use super::keys::{self, Key, Keys, Kind, Support};
 use super::settings::{Setting, Settings, Typed};
@@ -36,10 +37,6 @@ pub fn table(vars: &mut Variables, table: &Table, at: At<'_>, context: &Context<
         let coming = |part: String| format!("this build cannot honour `{}`: it comes with {part}", key.name);
         match key.support {
             Support::Yes => {}
-            Support::NotYet => {
-                vars.report
-                    .warning(entry.key_span, format!("`{}` is not acted upon yet by this build", key.name));
-            }
             Support::Part(part) => {
                 vars.report.error(entry.key_span, coming(format!("part {part} of woodward")));
                 continue;
@@ -500,6 +497,11 @@ impl Decoder<'_, '_> {
                         .error(entry.key_span, format!("`{detail}` means nothing without `{probe}`"));
                 }
             }
+        }
+        match self.key.name {
+            "health" => health::rules(self.vars, written, settings, whole),
+            "reload" if whole => health::reload_rules(self.vars, self.value, written),
+            _ => {}
         }
         let needed = match self.key.name {
             "output" => Some("file"),

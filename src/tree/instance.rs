@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::hints;
-use super::plan::{Output, Probe, WorkerPlan};
+use super::plan::{Check, Output, Probe, Reload, WorkerPlan};
 
 const OPEN: &str = "${arg.";
 
@@ -73,16 +73,34 @@ fn texts(plan: &mut WorkerPlan, fill: &mut impl FnMut(&mut String)) {
     if let Output::File { file, .. } = &mut plan.output {
         path(file, fill);
     }
-    match &mut plan.ready {
-        Some(Probe::Tcp(text) | Probe::Log(text) | Probe::Corbaloc(text) | Probe::Http { url: text, .. }) => {
+    match plan.health.as_mut().map(|health| &mut health.check) {
+        Some(Check::Probe(asked)) => probe(asked, fill, &path),
+        Some(Check::Fresh { path: file, .. }) => path(file, fill),
+        Some(Check::Watchdog(_)) | None => {}
+    }
+    if let Some(Reload::Command(command)) = &mut plan.reload {
+        command.iter_mut().for_each(&mut *fill);
+    }
+    if let Some(ready) = &mut plan.ready {
+        probe(ready, fill, &path);
+    }
+}
+
+fn probe(
+    probe: &mut Probe,
+    fill: &mut impl FnMut(&mut String),
+    path: &impl Fn(&mut PathBuf, &mut dyn FnMut(&mut String)),
+) {
+    match probe {
+        Probe::Tcp(text) | Probe::Log(text) | Probe::Corbaloc(text) | Probe::Http { url: text, .. } => {
             fill(text)
         }
-        Some(Probe::Exec(command)) => command.iter_mut().for_each(fill),
-        Some(Probe::Unix(file)) => path(file, fill),
-        Some(Probe::File { path: file, contains }) => {
+        Probe::Exec(command) => command.iter_mut().for_each(fill),
+        Probe::Unix(file) => path(file, fill),
+        Probe::File { path: file, contains } => {
             path(file, fill);
             contains.iter_mut().for_each(fill);
         }
-        Some(Probe::Notify | Probe::Fd(_)) | None => {}
+        Probe::Notify | Probe::Fd(_) => {}
     }
 }

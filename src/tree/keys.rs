@@ -21,8 +21,6 @@ pub struct Key {
 pub enum Support {
     /// Yes.
     Yes,
-    /// It is read, but not acted upon.
-    NotYet,
     /// It comes with this part of the work: an error until then.
     Part(u8),
     /// It may come: an error until then.
@@ -256,9 +254,9 @@ pub const INHERITED: &[Key] = &[
     ),
     key("log_rate_limit", Kind::Table(&[RATE]), "", "Lines beyond this are dropped and counted."),
     key("ready", Kind::Table(&[READY]), "", "When it counts as ready; without a probe: when executed."),
-    Key { support: Support::NotYet, ..key("health", Kind::Table(&[HEALTH]), "", "Checks while it runs.") },
+    key("health", Kind::Table(&[HEALTH]), "", "Checks while it runs; without a probe that of ready."),
     key("stop", Kind::Table(&[STOP]), "", "How it is asked to stop."),
-    coming("reload", Support::Part(2), "The service's own reload."),
+    key("reload", Kind::Table(&[RELOAD]), "", "The service's own reload: a signal or a command."),
     coming("listen", Support::Part(2), "Sockets that are kept across restarts."),
     coming("memory_max", Support::Part(2), "Memory beyond which it is killed."),
     coming("memory_high", Support::Part(2), "Memory beyond which it is slowed down."),
@@ -382,6 +380,12 @@ pub const STOP: &[Key] = &[
         "mixed",
         "Who gets the signal, and who is waited for.",
     ),
+];
+
+/// Keys of `reload`.
+pub const RELOAD: &[Key] = &[
+    key("signal", Kind::Signal, "", "To the main process."),
+    key("command", Kind::Command, "", "This command, with MAINPID; it must end with 0."),
 ];
 
 /// A group of tables that together say what a place takes.

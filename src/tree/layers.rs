@@ -88,8 +88,10 @@ pub fn merge(base: &mut Table, over: Table) {
         };
         match (&mut below.value, entry.value) {
             (Value { data: Data::Table(below), .. }, Value { data: Data::Table(over), .. }) => {
-                if matches!(entry.key.as_str(), "ready" | "health") {
-                    replace_probe(below, &over);
+                match entry.key.as_str() {
+                    "ready" | "health" => replace_probe(below, &over),
+                    "reload" => replace_rival(below, &over, ["signal", "command"]),
+                    _ => {}
                 }
                 merge(below, over);
             }
@@ -122,12 +124,22 @@ fn merge_child(base: &mut Table, over: Table) {
     }
 }
 
-/// An inner probe takes the outer one away, with all that only means something beside it.
+/// An inner probe takes the outer one away, with all that only means something beside it; so does `class` to `every`.
 fn replace_probe(below: &mut Table, over: &Table) {
     let is_probe = |key: &str| keys::PROBES.contains(&key);
+    replace_rival(below, over, ["every", "class"]);
     if over.entries.iter().any(|entry| is_probe(&entry.key)) {
         let detail = |key: &str| keys::PROBE_DETAILS.iter().any(|(detail, _)| *detail == key);
         below.entries.retain(|entry| !is_probe(&entry.key) && !detail(&entry.key));
+    }
+}
+
+/// Of two keys that exclude each other the inner one takes the outer one away.
+fn replace_rival(below: &mut Table, over: &Table, [one, other]: [&str; 2]) {
+    for (stays, goes) in [(one, other), (other, one)] {
+        if over.has(stays) {
+            below.entries.retain(|entry| entry.key != goes);
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod each;
 mod environment;
 mod expand;
 mod expression;
+mod health;
 mod hints;
 mod instance;
 mod keys;

@@ -74,8 +74,10 @@ pub struct WorkerPlan {
     pub ready: Option<Probe>,
     /// How it is asked to stop.
     pub stop: Stop,
-    /// A `health` table was given; checks come with a later part.
-    pub health: bool,
+    /// What is asked while it runs.
+    pub health: Option<Health>,
+    /// Its own reload.
+    pub reload: Option<Reload>,
     /// The names (never the values) of variables that came from an `environment_file`.
     pub secret_names: Vec<String>,
 }
@@ -196,6 +198,56 @@ pub enum Probe {
     },
     /// A CORBA object is there: `corbaloc::host:port/key`.
     Corbaloc(String),
+}
+
+impl Probe {
+    /// It can be asked again with the same answer, as long as nothing has changed.
+    pub fn repeats(&self) -> bool {
+        match self {
+            Probe::Tcp(_) | Probe::Unix(_) | Probe::Http { .. } | Probe::Exec(_) | Probe::Corbaloc(_) => true,
+            Probe::Notify | Probe::Fd(_) | Probe::Log(_) | Probe::File { .. } => false,
+        }
+    }
+}
+
+/// Checks of a service that is ready.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Health {
+    /// What is asked.
+    pub check: Check,
+    /// From the beginning of one check to that of the next; not for a watchdog.
+    pub every: Duration,
+    /// For one check.
+    pub timeout: Duration,
+    /// So many failures in a row: it hangs.
+    pub misses: u32,
+    /// From readiness to the first check.
+    pub start_after: Duration,
+}
+
+/// What a check asks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Check {
+    /// A condition that can be asked again and again.
+    Probe(Probe),
+    /// A file was written lately.
+    Fresh {
+        /// Which.
+        path: PathBuf,
+        /// Its last write is at most so long ago.
+        max_age: Duration,
+    },
+    /// Nothing: the service says `WATCHDOG=1` at least this often.
+    Watchdog(Duration),
+}
+
+/// The reload of a service.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reload {
+    /// This signal to the main process.
+    Signal(i32),
+    /// This command.
+    Command(Vec<String>),
 }
 
 /// How a service is asked to stop.

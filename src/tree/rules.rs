@@ -6,6 +6,7 @@ use woodward_engine::spec::{self, AutoShutdown, Kind, Order};
 
 use super::decode::{self, At};
 use super::expand::{Made, Reader};
+use super::health;
 use super::hints;
 use super::keys::{self, Keys};
 use super::settings::Settings;
@@ -165,6 +166,7 @@ pub fn worker(vars: &mut Variables, own: &Table, settings: &Settings, oneshot: b
     if settings.boolean("essential") && parks {
         refuse("essential", "an essential child cannot park: its `limit` needs exhausted = \"escalate\"");
     }
+    health::worker(vars, own, settings, oneshot, path);
 }
 
 /// `only = { a = 1, x.field = 2 }` as pairs of names and wanted values.

@@ -36,7 +36,7 @@ pub fn schema() -> String {
 fn table(keys: Keys, required: &[&str]) -> Value {
     let mut properties = Map::new();
     for key in keys.iter().flat_map(|group| group.iter()) {
-        if matches!(key.support, Support::Yes | Support::NotYet) {
+        if key.support == Support::Yes {
             properties.entry(key.name).or_insert_with(|| property(key));
         }
     }
@@ -48,8 +48,7 @@ fn property(key: &Key) -> Value {
     if let Some(value) = value.as_object_mut() {
         let default =
             if key.default.is_empty() { String::new() } else { format!(" Default: {}.", key.default) };
-        let note = if key.support == Support::NotYet { " Not acted upon yet." } else { "" };
-        value.insert("description".to_owned(), json!(format!("{}{default}{note}", key.about)));
+        value.insert("description".to_owned(), json!(format!("{}{default}", key.about)));
     }
     value
 }

@@ -9,6 +9,7 @@ use super::advice;
 use super::decode::{self, At};
 use super::environment::{self, Environment, From, Says};
 use super::expand::{Level, Reader};
+use super::health;
 use super::keys;
 use super::layers;
 use super::plan::{Identity, KillMode, Output, Probe, RateLimit, Resource, Stdin, Stop, WorkerPlan};
@@ -83,6 +84,7 @@ pub fn worker(
             },
             essential: settings.boolean("essential"),
             runtime_max: settings.duration("runtime_max").filter(|_| oneshot),
+            shutdown_if_sick: health::shutdown(&settings),
         }),
     };
     (child, after)
@@ -139,6 +141,8 @@ fn plan(
         |path: &str| working_directory.as_ref().map_or_else(|| PathBuf::from(path), |dir| dir.join(path));
     let secret =
         |(name, (_, from)): (&String, &(String, From))| matches!(from, From::File(_)).then(|| name.clone());
+    let ready = settings.table("ready").filter(|_| !oneshot).and_then(|table| probe(table, at));
+    let health_probe = settings.table("health").and_then(|table| probe(table, at));
     WorkerPlan {
         path,
         description: settings.text("description"),
@@ -166,9 +170,10 @@ fn plan(
             lines: table.integer("lines").unwrap_or(u32::MAX),
             per: table.duration("per").unwrap_or(Duration::from_secs(1)),
         }),
-        ready: settings.table("ready").filter(|_| !oneshot).and_then(|table| probe(table, at)),
         stop: stop(settings.table("stop")),
-        health: settings.table("health").is_some(),
+        health: health::health(settings, ready.as_ref(), health_probe, at).filter(|_| !oneshot),
+        reload: health::reload(settings),
+        ready,
         secret_names: environment.iter().filter_map(secret).collect(),
         working_directory: working_directory.clone(),
     }

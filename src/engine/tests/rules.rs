@@ -275,6 +275,39 @@ fn a_sick_child_is_stopped_and_restarted_with_its_group() {
 }
 
 #[test]
+fn a_sick_child_is_stopped_in_the_time_for_the_sick() {
+    check(
+        "supervisor t intensity=2
+         worker t/a shutdown=60000 shutdown_if_sick=2000
+         worker t/b shutdown=60000 shutdown_if_sick=brutal_kill
+         worker t/c shutdown=60000",
+        "boot => open t, start a, start b, start c, ready t, reply ok
+         a sick => restart a 1, ask a 2000
+         at 2000 => kill a
+         a signal 9 => start a
+         a: restart => restart a 0, ask a 60000
+         a exit 0 => start a, reply ok
+         b sick => restart b 2, kill b
+         b signal 9 => start b
+         c: stop => ask c 60000",
+    );
+}
+
+#[test]
+fn one_that_hangs_is_decided_once_however_often_it_is_reported() {
+    check(
+        "supervisor t intensity=1 strategy=rest_for_one order=dependencies
+         worker t/a
+         worker t/b after=a",
+        "boot => open t, start a, start b, ready t, reply ok
+         a sick => restart a 1, ask b 5000
+         a sick =>
+         b exit 0 => ask a 5000
+         a exit 0 => start a, start b",
+    );
+}
+
+#[test]
 fn a_sick_temporary_child_is_just_stopped() {
     check(
         "supervisor t intensity=0

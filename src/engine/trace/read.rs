@@ -231,12 +231,10 @@ fn take_child(path: &str, definitions: &mut Definitions<'_>) -> Result<Child, St
         id: path.rsplit('/').next().unwrap_or(path).into(),
         restart: keys.named("restart", RESTARTS)?.unwrap_or(Restart::Permanent),
         significant: keys.flag("significant"),
-        shutdown: match keys.0.get("shutdown") {
+        shutdown: match shutdown(&keys, "shutdown")? {
             None if is_supervisor => Shutdown::Infinity,
             None => Shutdown::Time(Duration::from_secs(5)),
-            Some(&"brutal_kill") => Shutdown::BrutalKill,
-            Some(&"infinity") => Shutdown::Infinity,
-            Some(ms) => Shutdown::Time(Duration::from_millis(number(ms)?)),
+            Some(written) => written,
         },
         after: keys.list("after").into_iter().map(Into::into).collect(),
         backoff: backoff(&keys)?,
@@ -290,5 +288,15 @@ fn worker(keys: &Keys<'_>) -> Result<Worker, String> {
         },
         essential: keys.flag("essential"),
         runtime_max: keys.time("runtime_max")?,
+        shutdown_if_sick: shutdown(keys, "shutdown_if_sick")?,
+    })
+}
+
+fn shutdown(keys: &Keys<'_>, name: &str) -> Result<Option<Shutdown>, String> {
+    Ok(match keys.0.get(name) {
+        None => None,
+        Some(&"brutal_kill") => Some(Shutdown::BrutalKill),
+        Some(&"infinity") => Some(Shutdown::Infinity),
+        Some(ms) => Some(Shutdown::Time(Duration::from_millis(number(ms)?))),
     })
 }

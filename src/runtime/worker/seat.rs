@@ -65,11 +65,7 @@ impl Child {
 
     /// Whether one that runs can be asked for its readiness again, with the same answer and nothing else happening.
     pub(in crate::runtime) fn can_be_asked_again(&self) -> bool {
-        let repeats = |probe: &Probe| match probe {
-            Probe::Tcp(_) | Probe::Unix(_) | Probe::Http { .. } | Probe::Exec(_) | Probe::Corbaloc(_) => true,
-            Probe::Notify | Probe::Fd(_) | Probe::Log(_) | Probe::File { .. } => false,
-        };
-        self.plan.ready.as_ref().is_some_and(repeats) && self.plan.after_ready.is_empty()
+        self.plan.ready.as_ref().is_some_and(Probe::repeats) && self.plan.after_ready.is_empty()
     }
 }
 

@@ -180,6 +180,7 @@ pub fn random_child(random: &mut Random, taste: Taste, level: usize, id: &str, a
                 },
                 essential: beyond && random.chance(3),
                 runtime_max: (oneshot && random.chance(50)).then(|| ms(random, 2000)),
+                shutdown_if_sick: (beyond && random.chance(10)).then(|| Shutdown::Time(ms(random, 2000))),
             })
         },
     }
