@@ -83,13 +83,13 @@ fn ours(dir: &Path, lines: u64, bytes: usize) {
         let record = Record::open(places, None).expect("a record");
         let output = Output::File { file: file.clone(), max_size: None, keep: 0 };
         let stream = record.stream(&worker(output), "bench/writer").expect("a stream");
-        stream.begin(1, 0).await;
+        stream.begin(1, 0);
         let output = stream.writer().expect("captured").try_clone().expect("a descriptor");
         let (begun, cpu) = (Instant::now(), cpu());
         let mut writer = writer(lines, bytes, output);
         let waited = tokio::task::spawn_blocking(move || writer.wait());
         waited.await.expect("no panic").expect("a writer");
-        stream.end().await;
+        stream.end();
         record.close().await;
         print("woodward", lines, begun.elapsed(), self::cpu() - cpu, &file, stream.dropped());
     });

@@ -289,9 +289,7 @@ impl Client {
     fn read(&self, message: &[u8], refused: &mut Option<(u32, u64)>) -> Result<(), wire::Malformed> {
         self.lock().corked = true;
         let result = self.read_records(message, refused);
-        let mut table = self.lock();
-        table.corked = false;
-        self.uncork(&mut table);
+        self.uncork(&mut self.lock());
         result
     }
 

@@ -105,6 +105,12 @@ impl Os {
         self.client.owner(pid).is_some_and(|(owner, of)| *owner == *path && of == generation)
     }
 
+    /// As long as the returned value lives, small orders (signals) wait for each other and go in one message.
+    pub fn together(&self) -> Together<'_> {
+        self.client.lock().corked = true;
+        Together { client: &self.client }
+    }
+
     /// SIGTERM, SIGINT and SIGHUP that the keeper got. One receiver: the first call has it. It ends when the
     /// keeper is gone.
     pub fn signals(&self) -> tokio::sync::mpsc::UnboundedReceiver<i32> {
@@ -131,6 +137,17 @@ impl Os {
     /// it last, then return from `main`.
     pub fn exit(&self, code: u8) {
         self.client.exit(code);
+    }
+}
+
+/// See [`Os::together`].
+pub struct Together<'a> {
+    client: &'a client::Client,
+}
+
+impl Drop for Together<'_> {
+    fn drop(&mut self) {
+        self.client.uncork(&mut self.client.lock());
     }
 }
 

@@ -25,7 +25,7 @@ impl Client {
         let small =
             matches!(order, Order::Ack { .. } | Order::Forget { .. } | Order::Signal { .. } | Order::Pong);
         if !(table.corked && small && table.message.has_room()) {
-            self.uncork(table);
+            self.send_waiting(table);
         }
         table.message.order(order);
         if !(table.corked && small) {
@@ -33,8 +33,13 @@ impl Client {
         }
     }
 
-    /// Sends the orders that have waited for each other.
+    /// Sends the orders that have waited for each other; none waits from now on.
     pub fn uncork(&self, table: &mut Table) {
+        table.corked = false;
+        self.send_waiting(table);
+    }
+
+    fn send_waiting(&self, table: &mut Table) {
         if !table.message.is_empty() {
             self.post(table, Vec::new());
         }

@@ -35,13 +35,13 @@ impl Stream {
     }
 
     /// Everything written so far was the last generation's; from now on it is this one's.
-    pub async fn begin(&self, generation: u64, incident: u64) {
+    pub fn begin(&self, generation: u64, incident: u64) {
         self.mark(|_| Turn { generation, incident, ended: false });
     }
 
     /// The generation has ended and nothing of it is left: what it wrote is read to the end, an unfinished line is
-    /// closed. Best awaited between *emptied* and telling the engine, so that `why` has the last lines.
-    pub async fn end(&self) {
+    /// closed. Best called between *emptied* and telling the engine, so that `why` has the last lines.
+    pub fn end(&self) {
         self.mark(|turn| Turn { ended: true, ..turn });
     }
 

@@ -115,11 +115,11 @@ fn line(generation: u64, text: &str) -> (u64, String) {
 #[tokio::test]
 async fn lines_belong_to_the_generation_that_wrote_them() {
     let bed = Bed::new(&worker(Output::Auto));
-    bed.stream.begin(2, 7).await;
+    bed.stream.begin(2, 7);
     bed.write("one\ntwo\n");
-    bed.stream.end().await;
+    bed.stream.end();
     bed.write("of a grandchild\n");
-    bed.stream.begin(5, 8).await;
+    bed.stream.begin(5, 8);
     bed.write("three\n");
     let lines = [line(2, "one"), line(2, "two"), line(2, "of a grandchild"), line(5, "three")];
     assert_eq!(bed.lines().await, lines);
@@ -130,12 +130,12 @@ async fn lines_belong_to_the_generation_that_wrote_them() {
 #[tokio::test]
 async fn a_line_without_newline_is_kept_and_closed_at_the_end() {
     let bed = Bed::with_file(None, 0, None);
-    bed.stream.begin(1, 0).await;
+    bed.stream.begin(1, 0);
     bed.write("name: ");
     assert_eq!(bed.lines().await, [line(1, "name: ")]);
     bed.write("ana\nlast");
-    bed.stream.end().await;
-    bed.stream.begin(2, 0).await;
+    bed.stream.end();
+    bed.stream.begin(2, 0);
     bed.write("next\n");
     assert_eq!(bed.lines().await, [line(1, "name: ana"), line(1, "last"), line(2, "next")]);
     assert_eq!(bed.file().await, "name: ana\nlast\nnext\n");
@@ -144,11 +144,11 @@ async fn a_line_without_newline_is_kept_and_closed_at_the_end() {
 #[tokio::test]
 async fn a_line_that_never_ends_is_cut_and_says_so() {
     let bed = Bed::with_file(None, 0, None);
-    bed.stream.begin(1, 0).await;
+    bed.stream.begin(1, 0);
     let mut child = bed.child();
     let writer = std::thread::spawn(move || child.write_all(&[b'x'; 1 << 20]));
     until("the writer is never blocked", || writer.is_finished()).await;
-    bed.stream.end().await;
+    bed.stream.end();
     let lines = bed.lines().await;
     assert!(lines.iter().rev().skip(1).all(|(_, text)| text.ends_with(" [woodward: goes on]")));
     let kept: usize = lines.iter().map(|(_, text)| text.len()).sum();
@@ -169,9 +169,9 @@ async fn bytes_that_are_no_text_are_replaced_in_memory_and_kept_in_files() {
 async fn lines_beyond_the_rate_limit_are_counted_and_shown() {
     let limit = RateLimit { lines: 10, per: Duration::from_secs(3600) };
     let bed = Bed::with_file(None, 0, Some(limit));
-    bed.stream.begin(1, 0).await;
+    bed.stream.begin(1, 0);
     bed.write("x\n".repeat(322));
-    bed.stream.end().await;
+    bed.stream.end();
     let lines = bed.lines().await;
     assert_eq!(lines.len(), 11);
     assert_eq!(lines[10].1, "woodward: 312 lines dropped by log_rate_limit");
@@ -192,12 +192,12 @@ async fn drops_are_shown_though_the_child_goes_on() {
 async fn a_flood_is_in_the_file_or_counted() {
     const LINES: usize = 300_000;
     let bed = Bed::with_file(Some(1 << 20), 100, None);
-    bed.stream.begin(1, 0).await;
+    bed.stream.begin(1, 0);
     let mut child = bed.child();
     let text = [[b'x'; 99].as_slice(), b"\n"].concat();
     let writer = std::thread::spawn(move || (0..LINES).try_for_each(|_| child.write_all(&text)));
     until("the writer is never blocked", || writer.is_finished()).await;
-    bed.stream.end().await;
+    bed.stream.end();
     let file = bed.file().await;
     let whole = file.lines().filter(|line| line.len() == 99 && !line.starts_with("woodward")).count();
     assert_eq!(whole as u64 + bed.stream.dropped(), LINES as u64);
@@ -270,11 +270,11 @@ async fn facts_are_numbered_followed_and_in_the_history() {
 #[tokio::test]
 async fn a_line_is_waited_for_in_this_generation_only() {
     let bed = Bed::new(&worker(Output::Auto));
-    bed.stream.begin(1, 0).await;
+    bed.stream.begin(1, 0);
     bed.write("it is ready\n");
     bed.stream.wait_for(1, "is ready".to_owned()).await;
-    bed.stream.end().await;
-    bed.stream.begin(2, 0).await;
+    bed.stream.end();
+    bed.stream.begin(2, 0);
     let waiting = bed.stream.wait_for(2, "is ready".to_owned());
     tokio::pin!(waiting);
     bed.write("not yet\n");
@@ -301,7 +301,7 @@ async fn null_is_not_captured_unless_readiness_needs_it() {
     assert!(Bed::new(&worker(Output::Null)).stream.writer().is_none());
     let ready = Some(Probe::Log("up".to_owned()));
     let bed = Bed::new(&WorkerPlan { ready, ..worker(Output::Null) });
-    bed.stream.begin(1, 0).await;
+    bed.stream.begin(1, 0);
     bed.write("up\n");
     bed.stream.wait_for(1, "up".to_owned()).await;
 }
@@ -309,10 +309,10 @@ async fn null_is_not_captured_unless_readiness_needs_it() {
 #[tokio::test]
 async fn a_child_that_closes_its_output_takes_nothing_from_the_next() {
     let bed = Bed::new(&worker(Output::Auto));
-    bed.stream.begin(1, 0).await;
+    bed.stream.begin(1, 0);
     let child = bed.child();
     drop(child);
-    bed.stream.begin(2, 0).await;
+    bed.stream.begin(2, 0);
     bed.write("here\n");
     assert_eq!(bed.lines().await, [line(2, "here")]);
 }
@@ -362,7 +362,7 @@ async fn the_journal_gets_lines_and_facts_with_our_fields() {
     let mut journal = None;
     let bed = Bed::with_journal(&worker(Output::Auto), |path| journal = UnixDatagram::bind(path).ok());
     let journal = journal.expect("a socket");
-    bed.stream.begin(3, 0x7f3a).await;
+    bed.stream.begin(3, 0x7f3a);
     bed.write("hello\n");
     let fields = "MESSAGE=hello\nPRIORITY=6\nSYSLOG_IDENTIFIER=t/a\nWOODWARD_PATH=t/a\n\
                   WOODWARD_GENERATION=3\nWOODWARD_INCIDENT=32570\nWOODWARD_SEQ=1\n";
@@ -412,7 +412,7 @@ async fn a_journal_that_reads_nothing_blocks_no_child_and_every_loss_is_counted(
     let mut journal = None;
     let bed = Bed::with_journal(&worker(Output::Auto), |path| journal = UnixDatagram::bind(path).ok());
     let journal = journal.expect("a socket");
-    bed.stream.begin(1, 0).await;
+    bed.stream.begin(1, 0);
     let mut child = bed.child();
     let text = [[b'x'; 9999].as_slice(), b"\n"].concat();
     let writer = std::thread::spawn(move || (0..2000).try_for_each(|_| child.write_all(&text)));

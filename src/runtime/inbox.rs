@@ -24,6 +24,8 @@ pub(super) enum Input {
     Request { path: Box<str>, verb: Verb, who: Who, answer: oneshot::Sender<Reply> },
     /// An instance of a template.
     Instance { path: Box<str>, args: Vec<(String, String)>, who: Who, answer: InstanceAnswer },
+    /// Something has happened to a generation that has no actor.
+    Look { generation: Gen },
     /// A worker has something to say.
     Said { generation: Gen, said: Said },
     /// A worker's actor failed; sent by the kernel to itself, so that everything the worker said goes before.
@@ -59,6 +61,8 @@ enum State {
     Quiet(ActorRef<Turn>),
     /// A turn is on its way.
     Called(ActorRef<Turn>),
+    /// It has begun, and takes whatever comes meanwhile.
+    Busy(ActorRef<Turn>),
 }
 
 impl Inbox {
@@ -92,14 +96,26 @@ impl Inbox {
         self.lock().call();
     }
 
-    /// Begins a turn: everything that waits.
+    /// Everything that waits; the turn has begun, or goes on.
     pub(super) fn take(&self) -> VecDeque<Input> {
         let mut queue = self.lock();
         queue.state = match std::mem::take(&mut queue.state) {
-            State::Called(kernel) | State::Quiet(kernel) => State::Quiet(kernel),
+            State::Called(kernel) | State::Quiet(kernel) | State::Busy(kernel) => State::Busy(kernel),
             State::Closed => State::Closed,
         };
         std::mem::take(&mut queue.inputs)
+    }
+
+    /// Ends a turn, whether it took anything or not. Another one is called for if there is more to do: `again`, or something waits.
+    pub(super) fn rest(&self, again: bool) {
+        let mut queue = self.lock();
+        queue.state = match std::mem::take(&mut queue.state) {
+            State::Busy(kernel) | State::Called(kernel) | State::Quiet(kernel) => State::Quiet(kernel),
+            State::Closed => State::Closed,
+        };
+        if again || !queue.inputs.is_empty() {
+            queue.call();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {

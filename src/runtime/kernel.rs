@@ -5,12 +5,13 @@
 //! (`Tick`); the view is published, at once if somebody waits for an answer, else after [`STALE`] at most; requests
 //! are answered; the one timer is set. Nothing in a turn waits for a child:
 //! outcomes come back as inputs. A turn that has carried out [`SLICE`] effects ends early and calls for the next one,
-//! so that other tasks breathe while a big pool stops.
+//! so that other tasks breathe while a big pool stops. Orders to the keeper that a turn gives go together.
 //!
 //! Who held or stopped what, why a start failed, which process it is: what the engine does not need to decide is kept
 //! beside it, by path or generation, and joined when a fact is recorded or a row printed.
 
 use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ use crate::record::words::rfc3339;
 use crate::tree::{self, KillMode, Plan};
 
 /// Effects carried out in one turn.
-const SLICE: usize = 512;
+const SLICE: usize = 256;
 /// How old a published view may be while things happen.
 const STALE: Duration = Duration::from_millis(5);
 /// A worker whose actor panics more often than this for one generation is given up, and the generation killed.
@@ -289,27 +290,31 @@ impl Kernel {
     }
 
     fn turn(&mut self) {
-        self.inputs.extend(self.inbox.take());
+        let os = self.house.os.clone();
+        let together = os.together();
         let mut left = SLICE;
+        let mut again = false;
         loop {
             self.carry_out(&mut left);
             if left == 0 {
-                self.inbox.call();
+                again = true;
                 break;
+            }
+            if self.inputs.is_empty() {
+                self.inputs.extend(self.inbox.take());
             }
             match self.inputs.pop_front() {
                 Some(input) => self.hear(input),
                 None if self.engine.next_deadline().is_some_and(|at| at <= clock::now()) => {
                     self.tell(Event::Tick);
                     self.carry_out(&mut left);
-                    if !self.effects.is_empty() {
-                        self.inbox.call();
-                    }
+                    again = !self.effects.is_empty();
                     break;
                 }
                 None => break,
             }
         }
+        drop(together);
         let (now, next) = (clock::now(), self.published + STALE);
         let fresh = now < next && self.requests.answered.is_empty();
         if !fresh {
@@ -326,6 +331,7 @@ impl Kernel {
         let next = if fresh { Some(next) } else { self.publisher.deadline() };
         self.alarm.set([self.engine.next_deadline(), next].into_iter().flatten().min());
         self.end_if_over();
+        self.inbox.rest(again);
     }
 
     fn hear(&mut self, input: Input) {
@@ -337,6 +343,7 @@ impl Kernel {
                 self.tell(Event::Request { id, path, verb });
             }
             Input::Instance { path, args, who, answer } => self.instance(path, &args, who, answer),
+            Input::Look { generation } => self.tend(generation),
             Input::Said { generation, said } => self.hear_worker(generation, said),
             Input::WorkerFailed { actor, why } => self.worker_failed(actor, &why),
             Input::ShutDown { who } => {
@@ -384,8 +391,25 @@ impl Kernel {
     }
 
     fn worker_failed(&mut self, actor: ractor::ActorId, why: &str) {
-        let found = self.live.iter_mut().find(|(_, live)| live.seat.is_served_by(actor));
-        let Some((&generation, live)) = found else { return };
+        let found = self.live.iter().find(|(_, live)| live.seat.is_served_by(actor));
+        if let Some((&generation, _)) = found {
+            self.step_failed(generation, why);
+        }
+    }
+
+    /// Takes the next steps of a generation that has no actor.
+    fn tend(&mut self, generation: Gen) {
+        let Some(live) = self.live.get(&generation) else { return };
+        // What a seat knows is changed in single strokes; one that was left in the middle of its steps goes on there.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| live.seat.tend())) {
+            let why = panic.downcast_ref::<&str>().map(|why| (*why).to_owned());
+            let why = why.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            self.step_failed(generation, &why);
+        }
+    }
+
+    fn step_failed(&mut self, generation: Gen, why: &str) {
+        let Some(live) = self.live.get_mut(&generation) else { return };
         live.panics += 1;
         let (seat, given_up) = (live.seat.clone(), live.panics > PANICS);
         let then = if given_up { "given up, the generation is killed" } else { "another one goes on" };
@@ -465,14 +489,19 @@ impl Kernel {
                 self.tell(Event::Started { generation });
             }
             Effect::Close { .. } => {}
-            Effect::Ask { generation, .. } => match self.live.get(&generation) {
-                Some(live) if self.trees.stop == Stop::Killing => live.seat.kill(),
-                Some(live) => live.seat.ask(),
-                None => {}
-            },
+            Effect::Ask { generation, .. } => {
+                if let Some(live) = self.live.get(&generation) {
+                    match self.trees.stop {
+                        Stop::Killing => live.seat.kill(),
+                        Stop::No | Stop::Ordered => live.seat.ask(),
+                    }
+                    self.tend(generation);
+                }
+            }
             Effect::Kill { generation } => {
                 if let Some(live) = self.live.get(&generation) {
                     live.seat.kill();
+                    self.tend(generation);
                 }
             }
             Effect::Reply { id, reply } => {
@@ -508,8 +537,10 @@ impl Kernel {
     }
 
     fn give_worker(&mut self, seat: Arc<Seat>, incident: Incident) {
-        seat.employ();
-        self.live.insert(seat.generation, Live { seat, incident, error: None, status: None, panics: 0 });
+        let generation = seat.generation;
+        seat.begin();
+        self.live.insert(generation, Live { seat, incident, error: None, status: None, panics: 0 });
+        self.tend(generation);
     }
 
     /// What all generations of a child share; made at its first start.

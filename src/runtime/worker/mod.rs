@@ -14,13 +14,15 @@
 //! *Proving* waits for the readiness condition, *Commanding* for the stop command; *Clearing* ends when the process
 //! is reaped and its control group is empty. *Over* has been said to the kernel: the last message, exactly once.
 //!
-//! An actor is there while there is something to do: one that serves and waits gives its actor up and is given a new
-//! one at the first event, since an actor that only waits costs more memory than everything else of a service.
+//! An actor is there while there is work of its own to do: hooks, a stop command, the proof of readiness. One that
+//! serves and waits gives its actor up and is given a new one at the first event, since an actor that only waits costs
+//! more memory than everything else of a service. A *plain* child, with nothing to run or to ask beside its main
+//! process, has none at all: each of its steps is one order to the keeper, done in the kernel's own turn.
 //!
 //! A worker decides nothing: the kernel asks it to stop or kills it, and it says what has become of that. What it
 //! knows lives in its [`Seat`], outside the actor, and every message only means "look again". So an actor that
-//! panicked is replaced by a new one for the same seat, which goes on where the old one was; the service never
-//! notices.
+//! panicked is replaced by a new one for the same seat, which goes on where the old one was, and so it is with a step
+//! that panicked in the kernel's turn; the service never notices.
 
 mod commands;
 mod probing;
@@ -104,7 +106,8 @@ impl Actor for Worker {
         seat: &mut Arc<Seat>,
     ) -> Result<(), ActorProcessingErr> {
         seat.look_at_all();
-        seat.advance().await;
+        seat.prepare().await;
+        seat.advance();
         if seat.leaves() {
             me.stop(None);
         }

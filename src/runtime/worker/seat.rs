@@ -1,6 +1,7 @@
 //! What outlives a worker's actor: what has happened to the generation so far, and how far things have got.
 //!
-//! Whatever happens is first written into the [`Log`], then the actor is told to look. [`Seat::advance`] does what is
+//! Whatever happens is first written into the [`Log`], then whoever tends the seat is told to look: its actor, or the
+//! kernel if the child is plain. [`Seat::advance`] does what is
 //! due now and returns when something else must happen first; it can be called any number of times.
 
 use std::fs::OpenOptions;
@@ -61,6 +62,13 @@ impl Child {
     /// It stands in a tree file under this very path; otherwise it was added at run time.
     pub(in crate::runtime) fn is_planned(&self) -> bool {
         *self.plan.path == *self.path
+    }
+
+    /// Nothing has to be run or asked beside its main process: the kernel tends it, without an actor.
+    fn is_plain(&self) -> bool {
+        let plan = &self.plan;
+        let hooks = [&plan.before_start, &plan.after_ready, &plan.after_stop];
+        plan.ready.is_none() && plan.stop.command.is_none() && hooks.iter().all(|hooks| hooks.is_empty())
     }
 
     /// Whether one that runs can be asked for its readiness again, with the same answer and nothing else happening.
@@ -239,6 +247,21 @@ impl Seat {
         self.lock().actor.as_ref().is_some_and(|own| own.get_id() == actor)
     }
 
+    /// Begins, or goes on after a panic in the kernel's turn: a plain one when the kernel tends it next.
+    pub(in crate::runtime) fn begin(self: &Arc<Seat>) {
+        if !self.child.is_plain() {
+            self.employ();
+        }
+    }
+
+    /// Does what is due, in the kernel's turn; nothing for one that has an actor.
+    pub(in crate::runtime) fn tend(self: &Arc<Seat>) {
+        if self.child.is_plain() && self.lock().actor.is_none() {
+            self.look_at_all();
+            self.advance();
+        }
+    }
+
     /// What has happened so far is going to be looked at.
     pub(super) fn look_at_all(&self) {
         self.lock().unseen = false;
@@ -290,16 +313,24 @@ impl Seat {
         self.lock().not_ready.clone()
     }
 
+    /// What was there before the start is the last generation's.
+    pub(super) async fn prepare(&self) {
+        if let (Step::Opening, Some(Probe::File { path, .. })) = (self.step(), &self.child.plan.ready) {
+            let mark = Mark::of(path).await;
+            self.lock().mark = mark;
+        }
+    }
+
     /// Does what is due now.
-    pub(super) async fn advance(self: &Arc<Seat>) {
+    pub(super) fn advance(self: &Arc<Seat>) {
         loop {
-            let step = self.lock().step;
+            let step = self.step();
             #[cfg(test)]
             if std::mem::take(&mut self.lock().panic_next) {
                 panic!("a fault in a worker");
             }
             let next = match step {
-                Step::Opening => Some(self.open().await),
+                Step::Opening => Some(self.open()),
                 Step::Before(n) => self.before(n),
                 Step::Launching => self.launching(),
                 Step::Proving | Step::Greeting(_) | Step::Serving | Step::Commanding | Step::Signalled => {
@@ -308,7 +339,7 @@ impl Seat {
                 Step::Clearing => self.clearing(),
                 Step::After(n) => self.after(n),
                 Step::Sweeping => self.sweep().then_some(Step::Closing),
-                Step::Closing => Some(self.close().await),
+                Step::Closing => Some(self.close()),
                 Step::Over => None,
             };
             match next {
@@ -318,14 +349,10 @@ impl Seat {
         }
     }
 
-    /// What was written so far was the last generation's, and so were the files there.
-    async fn open(&self) -> Step {
+    /// What was written so far was the last generation's.
+    fn open(&self) -> Step {
         if let Some(stream) = &self.child.stream {
-            stream.begin(self.generation.0, self.incident.0).await;
-        }
-        if let Some(Probe::File { path, .. }) = &self.child.plan.ready {
-            let mark = Mark::of(path).await;
-            self.lock().mark = mark;
+            stream.begin(self.generation.0, self.incident.0);
         }
         Step::Before(0)
     }
@@ -546,9 +573,9 @@ impl Seat {
         false
     }
 
-    async fn close(&self) -> Step {
+    fn close(&self) -> Step {
         if let Some(stream) = &self.child.stream {
-            stream.end().await;
+            stream.end();
         }
         if let (true, Some(server)) = (self.wants_notify(), &self.house.notify) {
             server.mute(&self.child.path);
@@ -752,13 +779,19 @@ impl Seat {
     fn record(self: &Arc<Seat>, change: impl FnOnce(&mut Log)) {
         let mut log = self.lock();
         change(&mut log);
-        log.unseen = true;
+        let known = std::mem::replace(&mut log.unseen, true);
         match &log.actor {
             // A failed send means a failed actor: the next one looks at everything anyway.
             Some(actor) => drop(actor.cast(Look)),
             None if log.step == Step::Over => {}
-            None => self.employ_in(&mut log),
+            None if !self.child.is_plain() => self.employ_in(&mut log),
+            None if known => {}
+            None => self.house.kernel.post(Input::Look { generation: self.generation }),
         }
+    }
+
+    fn step(&self) -> Step {
+        self.lock().step
     }
 
     fn lock(&self) -> MutexGuard<'_, Log> {
