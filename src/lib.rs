@@ -5,4 +5,5 @@ pub mod control;
 pub mod os;
 pub mod record;
 pub mod runtime;
+pub mod settings;
 pub mod tree;

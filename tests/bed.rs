@@ -31,6 +31,7 @@ pub fn repository(path: &str) -> PathBuf {
 pub struct Bed {
     dir: tempfile::TempDir,
     daemon: Option<Child>,
+    settings: Option<PathBuf>,
 }
 
 impl Bed {
@@ -40,7 +41,7 @@ impl Bed {
             .prefix("woodward-bed")
             .tempdir()
             .expect("a temporary directory can be made");
-        Bed { dir, daemon: None }
+        Bed { dir, daemon: None, settings: None }
     }
 
     /// Runs a tree file of this text and waits until it is up.
@@ -79,12 +80,18 @@ impl Bed {
             Some(command.stdout(output).stderr(errors).spawn().expect("the program can be started"));
     }
 
+    /// Writes the settings that hold in this bed; before, all are defaults.
+    pub fn settings(&mut self, text: &str) {
+        self.settings = Some(self.write("woodward.toml", text));
+    }
+
     /// The program with the environment of this bed.
     pub fn command(&self) -> Command {
         let mut command = Command::new(program());
         command
             .env(MARK, self.path())
             .env("WOODWARD_SOCKET", self.socket())
+            .env("WOODWARD_SETTINGS", self.settings.as_deref().unwrap_or(Path::new("/dev/null")))
             .current_dir(self.path())
             .stdin(Stdio::null());
         command

@@ -7,6 +7,7 @@ mod cli;
 mod luck;
 mod readiness;
 mod services;
+mod settings;
 mod simulate;
 mod stopping;
 mod survival;

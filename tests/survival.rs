@@ -5,7 +5,7 @@ use std::fs;
 use crate::bed::{Bed, kill, lives};
 
 /// The child of the keeper in which the engine lives.
-fn engine_room(bed: &Bed) -> Option<i32> {
+pub fn engine_room(bed: &Bed) -> Option<i32> {
     let keeper = bed.daemon();
     let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).unwrap_or_default();
     children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).find(|pid| {
@@ -15,7 +15,7 @@ fn engine_room(bed: &Bed) -> Option<i32> {
 }
 
 /// SIGKILL to the daemon; returns when its successor answers.
-fn kill_the_daemon(bed: &Bed) {
+pub fn kill_the_daemon(bed: &Bed) {
     let old = engine_room(bed).expect("a daemon runs");
     kill(old, libc::SIGKILL);
     bed.wait("another daemon", |bed| {

@@ -8,20 +8,22 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use nix::unistd::{Gid, Group};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc::UnboundedReceiver;
 use woodward_engine::Exit;
 use woodward_engine::effect::TreeEnd;
 
 use super::report::{Code, Failure};
-use super::run::{Trees, plans};
-use crate::control::{BindError, bind, serve};
+use super::run::{Trees, plans, refused, variable};
+use crate::control::{BindError, Door, bind, serve};
 use crate::os::notify::{NotifyServer, Stranger};
 use crate::os::{self, Os, clock};
 use crate::record::fact::FactLine;
-use crate::record::{Format, Places, Record};
+use crate::record::{Places, Record};
 use crate::runtime::view::State;
 use crate::runtime::{self, Ends, Handle, Surroundings, Who};
+use crate::settings::{self, Flag, Loaded, Said, Settings};
 
 /// Who is waited for is said after this time.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -41,6 +43,8 @@ pub struct Args {
     run: PathBuf,
     #[arg(long)]
     history: Option<PathBuf>,
+    #[arg(long, value_parser = variable)]
+    set: Vec<Flag>,
     /// Whoever started woodward wants to be told (sd_notify)
     #[arg(long)]
     notified: bool,
@@ -92,12 +96,17 @@ async fn live(args: Args, os: &Os, running: bool) -> Result<u8, Failure> {
     if !running {
         warnings.iter().for_each(|warning| eprintln!("{warning}"));
     }
-    let format = std::env::var("WOODWARD_FORMAT").is_ok_and(|format| format == "json");
-    let format = if format { Format::Json } else { Format::Text };
-    let places = Places { format, ..Places::new(args.run.clone(), args.history) };
+    let (loaded, spoilt) = settings(&args, running)?;
+    let group = group(&loaded.settings)?;
+    let settings = loaded.settings.clone();
+    let evict_within = settings.evict_within();
+    let places = Places { settings, ..Places::new(args.run.clone(), args.history.clone()) };
     let record = Record::open(places, Some(os.clone()));
     let record = record.map_err(|e| cannot("keep records", e))?;
-    let listener = bind(&args.socket).map_err(|e| {
+    if let Some(why) = spoilt {
+        record.fact(FactLine::note(clock::wall(), 0, "", 0, "settings_refused", why));
+    }
+    let listener = bind(&args.socket, group).map_err(|e| {
         let code = if matches!(e, BindError::Running { .. }) { Code::TryAgain } else { Code::NotPermitted };
         Failure::new(code, e.to_string())
     })?;
@@ -105,9 +114,16 @@ async fn live(args: Args, os: &Os, running: bool) -> Result<u8, Failure> {
     let notify = NotifyServer::open(os, &args.run.join("notify"), report_strangers(record.clone()));
     let notify = notify.map_err(|e| cannot("listen for sd_notify", e))?;
 
-    let surroundings = Surroundings { os: os.clone(), notify: Some(notify), record, run: Some(args.run) };
+    let surroundings = Surroundings {
+        os: os.clone(),
+        notify: Some(notify),
+        record,
+        run: Some(args.run.clone()),
+        evict_within,
+    };
+    let door = Door { group, settings: used(&args, loaded.said) };
     let (handle, ended) = runtime::start(surroundings, plans).await;
-    let server = tokio::spawn(serve(handle.clone(), listener));
+    let server = tokio::spawn(serve(handle.clone(), listener, door));
     let obey = obey(handle.clone(), signals, os.clone());
     let tell = args.notified.then(|| tokio::spawn(tell(handle.clone(), os.clone())));
 
@@ -122,6 +138,52 @@ async fn live(args: Args, os: &Os, running: bool) -> Result<u8, Failure> {
     let _ = server.await;
     handle.record().close().await;
     Ok(code(&ends))
+}
+
+/// What holds for this daemon. One that follows another while services run must not fail because a file was spoilt
+/// meanwhile: it goes on with what the last one had, and says so.
+fn settings(args: &Args, running: bool) -> Result<(Loaded, Option<String>), Failure> {
+    let kept = args.run.join("settings.json");
+    let why = match settings::load(&args.set) {
+        Ok(loaded) => {
+            // Without it the next daemon would end on a spoilt file, and the keeper try again until it is mended.
+            let _ = serde_json::to_vec(&loaded.said).map(|json| std::fs::write(&kept, json));
+            return Ok((loaded, None));
+        }
+        Err(why) => why,
+    };
+    let last = || settings::again(&serde_json::from_slice::<Vec<Said>>(&std::fs::read(&kept).ok()?).ok()?);
+    match last().filter(|_| running) {
+        Some(loaded) => Ok((loaded, Some(format!("settings stay as they were: {}", why.0.join("; "))))),
+        None => Err(refused(why)),
+    }
+}
+
+/// Who is let in besides the owner.
+fn group(settings: &Settings) -> Result<Option<Gid>, Failure> {
+    let name = &settings.socket_group;
+    if name.is_empty() {
+        return Ok(None);
+    }
+    match Group::from_name(name) {
+        Ok(Some(group)) => Ok(Some(group.gid)),
+        _ => {
+            let message =
+                format!("cannot let group {name} in (setting `socket_group`): there is no such group");
+            Err(Failure::new(Code::Config, message))
+        }
+    }
+}
+
+/// What this daemon goes by: the settings, and the places that follow from them and from flags.
+fn used(args: &Args, mut said: Vec<Said>) -> Vec<Said> {
+    let text = |path: Option<&PathBuf>| path.map(|path| path.display().to_string()).unwrap_or_default();
+    let places =
+        [("socket", Some(&args.socket)), ("run state", Some(&args.run)), ("history", args.history.as_ref())];
+    let said_of =
+        |(key, path): (&str, _)| Said { key: key.to_owned(), value: text(path), origin: "in use".to_owned() };
+    said.extend(places.map(said_of));
+    said
 }
 
 /// A record of messages that were not obeyed: of the first, the second, the fourth and so on, so that a flood of them

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::report::Failure;
-use crate::control::places::Host;
+use super::target;
 use crate::control::resolve;
 use crate::record::fact::FactLine;
 use crate::record::{history, words};
@@ -27,7 +27,7 @@ pub fn known(state: Option<&Path>, elsewhere: bool) -> Vec<Last> {
     if elsewhere && state.is_none() {
         return Vec::new();
     }
-    let histories = Host::here().histories(state);
+    let histories = target::host().histories(state);
     histories.into_iter().filter_map(|(_, dir)| Last::of(history::read(&dir).ok()?)).collect()
 }
 

@@ -22,6 +22,7 @@ mod replay;
 pub mod report;
 mod restart;
 mod run;
+mod settings;
 mod simulate;
 mod start;
 mod status;
@@ -64,6 +65,7 @@ enum Verb {
     Logs(logs::Args),
     Events(events::Args),
     IsUp(is_up::Args),
+    Settings(settings::Args),
     Completions(completions::Args),
 }
 
@@ -90,6 +92,7 @@ pub fn main() -> ExitCode {
         Verb::Logs(args) => logs::run(args),
         Verb::Events(args) => events::run(args),
         Verb::IsUp(args) => is_up::run(args),
+        Verb::Settings(args) => settings::run(args),
         Verb::Completions(args) => completions::run(args),
     }
 }

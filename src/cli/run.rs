@@ -12,14 +12,12 @@ use std::process::ExitCode;
 use super::report::{Code, Failure, end};
 use crate::control::places::{Host, Places};
 use crate::control::{BindError, bind};
+use crate::settings::{self, Flag, Refused};
 use crate::tree::{self, Diagnostic, Options, Plan, Severity};
-
-/// Where trees are when none is named.
-const TREES: &str = "/etc/woodward/trees";
 
 /// Runs the trees of these files: the daemon, in the foreground.
 #[derive(clap::Args)]
-#[command(after_help = "WOODWARD_FORMAT=json: facts and lines of children are printed as JSON.")]
+#[command(after_help = "woodward settings: all that --set takes, and what holds.")]
 pub struct Args {
     #[command(flatten)]
     pub(super) trees: Trees,
@@ -29,12 +27,15 @@ pub struct Args {
     /// Keep run state and history in this directory
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
+    /// Change a setting, such as format=json
+    #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
+    set: Vec<Flag>,
 }
 
 /// Which trees.
 #[derive(clap::Args)]
 pub(super) struct Trees {
-    /// Tree files [default: all of /etc/woodward/trees]
+    /// Tree files [default: all in the setting `trees`]
     #[arg(value_name = "FILE")]
     pub(super) files: Vec<PathBuf>,
     /// Set a variable of the trees
@@ -42,8 +43,8 @@ pub(super) struct Trees {
     pub(super) vars: Vec<(String, String)>,
 }
 
-fn variable(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("not NAME=VALUE")?;
+pub(super) fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("there is no `=` in it")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -56,8 +57,11 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 fn prepare(mut args: Args) -> Result<woodward_keeper::Config, Failure> {
+    let settings = settings::load(&args.set).map_err(refused)?;
+    settings.doubtful.iter().for_each(|doubt| eprintln!("warning: {doubt}"));
+    let settings = settings.settings;
     if args.trees.files.is_empty() {
-        args.trees.files = installed()?;
+        args.trees.files = installed(&settings.trees)?;
     }
     let id = match args.trees.files.first().and_then(|file| id_of(file)) {
         Some(id) => id,
@@ -69,11 +73,11 @@ fn prepare(mut args: Args) -> Result<woodward_keeper::Config, Failure> {
     };
     // A socket that was named is looked at before anything is made: a refused run leaves nothing behind.
     args.socket.as_deref().map_or(Ok(()), alone_on)?;
-    let places = Host::here().places(&id, args.socket.as_deref(), args.state.as_deref());
+    let places = Host::here(&settings).places(&id, args.socket.as_deref(), args.state.as_deref());
     let places = places.map_err(|e| Failure::new(Code::NotPermitted, format!("cannot run {id}: {e}")))?;
     alone_on(&places.socket)?;
     let notify = std::env::var("NOTIFY_SOCKET").ok().filter(|address| !address.is_empty());
-    let daemon = daemon(&args.trees, &places, notify.is_some())?;
+    let daemon = daemon(&args, &places, notify.is_some())?;
     Ok(woodward_keeper::Config { daemon, state: places.run, notify })
 }
 
@@ -118,22 +122,32 @@ pub(super) fn plans(trees: &Trees) -> Result<(Vec<Plan>, Vec<Diagnostic>), Failu
     Ok((plans, all))
 }
 
+/// Settings that cannot be used.
+pub(super) fn refused(refused: Refused) -> Failure {
+    let n = refused.0.len();
+    let s = if n == 1 { "" } else { "s" };
+    let message = format!("{refused}\ncannot run: {n} error{s} in the settings; nothing was started");
+    Failure::new(Code::Config, message).hint("woodward settings")
+}
+
 /// The trees of this host.
-fn installed() -> Result<Vec<PathBuf>, Failure> {
-    let entries = std::fs::read_dir(TREES).map(|all| all.flatten().map(|entry| entry.path()).collect());
+fn installed(trees: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let entries = std::fs::read_dir(trees).map(|all| all.flatten().map(|entry| entry.path()).collect());
     let mut files: Vec<PathBuf> = entries.unwrap_or_default();
     files.retain(|file| file.extension().is_some_and(|end| end == "toml"));
     files.sort();
     match files.is_empty() {
         false => Ok(files),
-        true => Err(Failure::usage(format!("cannot run: no tree file given, and none in {TREES}"))
-            .hint("woodward run FILE")),
+        true => {
+            let message = format!("cannot run: no tree file given, and none in {}", trees.display());
+            Err(Failure::usage(message).hint("woodward run FILE"))
+        }
     }
 }
 
 /// Nobody answers on `socket`. The daemon will bind it; a second one is better told before it is anybody's keeper.
 fn alone_on(socket: &Path) -> Result<(), Failure> {
-    match bind(socket) {
+    match bind(socket, None) {
         Ok(_) => Ok(()),
         Err(BindError::Running { socket, pid }) => {
             let error = BindError::Running { socket, pid: keeper_of(pid) };
@@ -155,7 +169,7 @@ fn keeper_of(daemon: i32) -> i32 {
 }
 
 /// The command line of the daemon.
-fn daemon(trees: &Trees, places: &Places, notified: bool) -> Result<Vec<CString>, Failure> {
+fn daemon(args: &Args, places: &Places, notified: bool) -> Result<Vec<CString>, Failure> {
     let failed = |why: String| Failure::new(Code::Failed, format!("cannot run: {why}"));
     let program = std::env::current_exe().map_err(|e| failed(format!("this program is not found: {e}")))?;
     let mut line: Vec<OsString> = vec![program.into(), "daemon".into()];
@@ -171,11 +185,13 @@ fn daemon(trees: &Trees, places: &Places, notified: bool) -> Result<Vec<CString>
     if notified {
         line.push("--notified".into());
     }
-    for (name, value) in &trees.vars {
-        line.extend(["--var".into(), format!("{name}={value}").into()]);
+    for (option, pairs) in [("--var", &args.trees.vars), ("--set", &args.set)] {
+        for (name, value) in pairs {
+            line.extend([option.into(), format!("{name}={value}").into()]);
+        }
     }
     line.push("--".into());
-    line.extend(trees.files.iter().map(|file| file.clone().into_os_string()));
+    line.extend(args.trees.files.iter().map(|file| file.clone().into_os_string()));
     let word = |word: OsString| CString::new(word.into_vec()).map_err(|e| failed(e.to_string()));
     line.into_iter().map(word).collect()
 }

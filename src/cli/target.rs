@@ -6,6 +6,7 @@ use super::report::{Code, Failure};
 use crate::control::client::Client;
 use crate::control::message::Problem;
 use crate::control::places::Host;
+use crate::settings::{self, Settings};
 
 /// The choice every verb has that talks to a daemon.
 #[derive(clap::Args)]
@@ -18,7 +19,7 @@ pub struct Target {
 impl Target {
     /// The daemons there are; at least one.
     pub fn client(&self) -> Result<Client, Failure> {
-        Ok(Client::find(self.socket().as_deref(), &Host::here())?)
+        Ok(Client::find(self.socket().as_deref(), &host())?)
     }
 
     /// Whether one daemon was named, by its socket.
@@ -30,6 +31,18 @@ impl Target {
         let given = || std::env::var_os("WOODWARD_SOCKET").filter(|value| !value.is_empty());
         self.socket.clone().or_else(|| given().map(PathBuf::from))
     }
+}
+
+/// Where this user's daemons are. Settings that cannot be read keep nobody from looking: then the defaults hold.
+pub fn host() -> Host {
+    let settings = settings::load(&[]).map_or_else(
+        |refused| {
+            eprintln!("{refused}\nwarning: looking in the default places: settings cannot be read");
+            Settings::default()
+        },
+        |loaded| loaded.settings,
+    );
+    Host::here(&settings)
 }
 
 impl From<Problem> for Failure {

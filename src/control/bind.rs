@@ -1,4 +1,4 @@
-//! The listening end: one daemon per socket, mode 0600, stale ones replaced.
+//! The listening end: one daemon per socket, mode 0600 (0660 for a group that is let in), stale ones replaced.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -7,6 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::unistd::{Gid, chown};
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
@@ -32,8 +33,8 @@ pub enum BindError {
     },
 }
 
-/// Listens on `socket`. A socket nobody answers on is removed first.
-pub fn bind(socket: &Path) -> Result<UnixListener, BindError> {
+/// Listens on `socket`, for its owner and the members of `group`. A socket nobody answers on is removed first.
+pub fn bind(socket: &Path, group: Option<Gid>) -> Result<UnixListener, BindError> {
     let io = |source| BindError::Io { socket: socket.to_owned(), source };
     match fs::symlink_metadata(socket) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -52,6 +53,10 @@ pub fn bind(socket: &Path) -> Result<UnixListener, BindError> {
     }
     let listener = UnixListener::bind(socket).map_err(io)?;
     fs::set_permissions(socket, fs::Permissions::from_mode(0o600)).map_err(io)?;
+    if let Some(group) = group {
+        chown(socket, None, Some(group)).map_err(|error| io(error.into()))?;
+        fs::set_permissions(socket, fs::Permissions::from_mode(0o660)).map_err(io)?;
+    }
     listener.set_nonblocking(true).map_err(io)?;
     Ok(listener)
 }
@@ -88,17 +93,27 @@ mod tests {
     fn a_socket_is_its_owners_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.sock");
-        let _listener = bind(&path).unwrap();
+        let _listener = bind(&path, None).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_group_that_is_let_in_owns_the_socket_with_its_user() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sock");
+        let own = nix::unistd::getegid();
+        let _listener = bind(&path, Some(own)).unwrap();
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!((meta.permissions().mode() & 0o777, meta.gid()), (0o660, own.as_raw()));
     }
 
     #[test]
     fn a_stale_socket_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.sock");
-        drop(bind(&path).unwrap());
+        drop(bind(&path, None).unwrap());
         assert!(path.exists());
-        let _listener = bind(&path).unwrap();
+        let _listener = bind(&path, None).unwrap();
         UnixStream::connect(&path).unwrap();
     }
 
@@ -106,8 +121,8 @@ mod tests {
     fn a_second_daemon_names_the_first() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.sock");
-        let _listener = bind(&path).unwrap();
-        match bind(&path) {
+        let _listener = bind(&path, None).unwrap();
+        match bind(&path, None) {
             Err(BindError::Running { pid, .. }) => assert_eq!(pid, std::process::id().cast_signed()),
             other => panic!("{other:?}"),
         }
@@ -118,7 +133,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.sock");
         fs::write(&path, "mine").unwrap();
-        assert!(matches!(bind(&path), Err(BindError::NotASocket(_))));
+        assert!(matches!(bind(&path, None), Err(BindError::NotASocket(_))));
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A daemon listens on one socket ([`bind`], [`serve`]); a client finds the sockets of all daemons it may talk to
 //! ([`client`]) and asks them. Both sides agree in [`places`] on where things are, in [`resolve`] on what a PATH
-//! means, and in [`message`] on what is said. Only the same user and root are let in. Answers come from the
+//! means, and in [`message`] on what is said. Only the same user and root are let in, and the group of the settings. Answers come from the
 //! published view: nothing here waits for the kernel but the verbs that change something, and nothing here decides.
 //!
 //! | request | answer |
@@ -15,6 +15,7 @@
 //! | `GET /v1/events?path=&since=&n=&follow=` | array of facts; JSON lines when followed |
 //! | `GET /v1/logs?path=A,B&n=&follow=` | array of lines; JSON lines when followed |
 //! | `GET /v1/up?path=` | whether all is up, and who is not |
+//! | `GET /v1/settings` | array of settings with their origins, as this daemon uses them |
 //! | `POST /v1/start`, `stop`, `restart`, `hold`, `release` `?path=…` | JSON lines as it happens, the outcome last |
 
 mod ask;
@@ -32,4 +33,4 @@ mod show;
 
 pub use bind::{BindError, bind};
 pub use house::House;
-pub use server::serve;
+pub use server::{Door, serve};

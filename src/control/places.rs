@@ -8,7 +8,9 @@
 //!
 //! Where the first is not to be had (no such directory, read-only), socket and run state go to `/tmp/woodward-UID/`,
 //! then `/dev/shm/woodward-UID/`: mode 0700, owner checked, because others may write beside them. `--state DIR` puts
-//! run state into `DIR/ID/run` and history into `DIR/ID/history`; `--socket` settles the socket.
+//! run state into `DIR/ID/run` and history into `DIR/ID/history`; `--socket` settles the socket. The settings
+//! `runtime_directory` and `state_directory` take the place of the first two columns for all trees of a host; a
+//! directory named there is used or refused, nothing else is tried.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -16,6 +18,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access, geteuid};
+
+use crate::settings::Settings;
 
 /// Where the socket and the run state of root's daemons are.
 pub const SYSTEM: &str = "/run/woodward";
@@ -48,6 +52,8 @@ pub struct Host {
     pub uid: u32,
     /// Directories for sockets and run state, best first.
     pub runtime: Vec<PathBuf>,
+    /// The first of them was named by a setting: it is made as others may look into it, and left as it is.
+    pub named: bool,
     /// Where clients look too: root's directory.
     pub others: Vec<PathBuf>,
     /// Directory for histories.
@@ -55,8 +61,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// This process's user and environment.
-    pub fn here() -> Host {
+    /// This process's user and environment, and what the settings say.
+    pub fn here(settings: &Settings) -> Host {
         let uid = geteuid().as_raw();
         let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let (first, state) = if uid == 0 {
@@ -70,7 +76,16 @@ impl Host {
         };
         let shared = ["/tmp", "/dev/shm"].map(|dir| PathBuf::from(format!("{dir}/woodward-{uid}")));
         let others = vec![PathBuf::from(SYSTEM)];
-        Host { uid, runtime: first.into_iter().chain(shared).collect(), others, state }
+        let set = |directory: &PathBuf| Some(directory.clone()).filter(|dir| !dir.as_os_str().is_empty());
+        let named = set(&settings.runtime_directory);
+        let state = set(&settings.state_directory).or(state);
+        match named {
+            Some(runtime) => Host { uid, runtime: vec![runtime], named: true, others, state },
+            None => {
+                let runtime = first.into_iter().chain(shared).collect();
+                Host { uid, runtime, named: false, others, state }
+            }
+        }
     }
 
     /// Directories in which a client looks for sockets: its own, then root's.
@@ -142,13 +157,20 @@ impl Host {
 
     /// Makes `dir` if need be. Root's own is open to look into, so that others can be told whose daemon they see.
     fn usable(&self, dir: &Path) -> io::Result<()> {
-        let mode = if dir == Path::new(SYSTEM) { 0o755 } else { 0o700 };
-        if !dir.is_dir() {
+        let mode = if self.is_open(dir) { 0o755 } else { 0o700 };
+        if self.named {
+            DirBuilder::new().mode(mode).recursive(true).create(dir)?;
+        } else if !dir.is_dir() {
             // Only the last part: a missing `$XDG_RUNTIME_DIR` is not ours to make.
             DirBuilder::new().mode(mode).create(dir)?;
         }
         self.owned(dir)?;
         access(dir, AccessFlags::W_OK | AccessFlags::X_OK).map_err(io::Error::from)
+    }
+
+    /// Whether others may look into it.
+    fn is_open(&self, dir: &Path) -> bool {
+        self.named || dir == Path::new(SYSTEM)
     }
 
     /// A directory of our own, 0700, parents included.
@@ -170,7 +192,10 @@ impl Host {
         if !meta.is_dir() || meta.uid() != self.uid {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it belongs to somebody else"));
         }
-        if dir != Path::new(SYSTEM) && meta.permissions().mode() & 0o077 != 0 {
+        if self.named && meta.permissions().mode() & 0o022 != 0 {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "others may write there"));
+        }
+        if !self.is_open(dir) && meta.permissions().mode() & 0o077 != 0 {
             fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
         }
         Ok(())
@@ -197,6 +222,7 @@ mod tests {
         Host {
             uid: geteuid().as_raw(),
             runtime: runtime.iter().map(|dir| dir.to_path_buf()).collect(),
+            named: false,
             others: Vec::new(),
             state: state.map(Path::to_path_buf),
         }
@@ -242,6 +268,21 @@ mod tests {
         assert_eq!(places.run, state.join("acs/run"));
         assert_eq!(places.history, Some(state.join("acs/history")));
         assert_eq!(host.histories(Some(&state)), [("acs".to_owned(), state.join("acs/history"))]);
+    }
+
+    #[test]
+    fn a_directory_that_was_named_is_used_or_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = Settings { runtime_directory: dir.path().join("a/b"), ..Settings::default() };
+        settings.state_directory = dir.path().join("state");
+        let places = Host::here(&settings).places("acs", None, None).unwrap();
+        assert_eq!(places.socket, dir.path().join("a/b/acs.sock"));
+        assert_eq!(places.history, Some(dir.path().join("state/acs")));
+        let mode = |dir: &Path| fs::metadata(dir).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&settings.runtime_directory), mode(&places.run)), (0o755, 0o700));
+        fs::set_permissions(&settings.runtime_directory, fs::Permissions::from_mode(0o777)).unwrap();
+        let error = Host::here(&settings).places("acs", None, None).unwrap_err();
+        assert!(error.to_string().contains("others may write there"), "{error}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
-use nix::unistd::{Uid, User, geteuid};
+use nix::unistd::{Gid, Uid, User, geteuid, getgrouplist};
 use serde::Serialize;
 use tokio::net::UnixListener;
 
@@ -24,11 +24,21 @@ use super::params::Params;
 use super::{ask, follow, resolve, show};
 use crate::record::words::is_within;
 use crate::runtime::view::{Row, State as RowState};
+use crate::settings::Said;
+
+/// What a daemon is told about its socket.
+#[derive(Clone, Debug, Default)]
+pub struct Door {
+    /// Whose members are let in, besides the daemon's user and root.
+    pub group: Option<Gid>,
+    /// What this daemon goes by, for those who ask.
+    pub settings: Vec<Said>,
+}
 
 /// Answers on `listener` until dropped; the socket file is removed then.
-pub async fn serve<H: House>(house: H, listener: UnixListener) -> std::io::Result<()> {
+pub async fn serve<H: House>(house: H, listener: UnixListener, door: Door) -> std::io::Result<()> {
     let _unlink = Unlink::of(&listener);
-    let app = router(house).into_make_service_with_connect_info::<Peer>();
+    let app = router(house, door).into_make_service_with_connect_info::<Peer>();
     axum::serve(listener, app).await
 }
 
@@ -38,10 +48,11 @@ pub(super) struct Desk<H> {
     pub(super) house: H,
     /// Facts and lines that followers were too slow for.
     pub(super) dropped: Arc<AtomicU64>,
+    settings: Arc<Vec<Said>>,
 }
 
-fn router<H: House>(house: H) -> Router {
-    let desk = Desk { house, dropped: Arc::default() };
+fn router<H: House>(house: H, door: Door) -> Router {
+    let desk = Desk { house, dropped: Arc::default(), settings: Arc::new(door.settings) };
     Router::new()
         .route("/v1", get(daemon::<H>))
         .route("/v1/status", get(status::<H>))
@@ -50,12 +61,13 @@ fn router<H: House>(house: H) -> Router {
         .route("/v1/find", get(find::<H>))
         .route("/v1/why", get(why::<H>))
         .route("/v1/up", get(up::<H>))
+        .route("/v1/settings", get(settings::<H>))
         .route("/v1/events", get(follow::events::<H>))
         .route("/v1/logs", get(follow::logs::<H>))
         .route("/v1/{verb}", post(ask::ask::<H>))
         .fallback(no_such_route)
         .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn(let_in))
+        .layer(middleware::from_fn_with_state(door.group, let_in))
         .with_state(desk)
 }
 
@@ -66,18 +78,32 @@ fn router<H: House>(house: H) -> Router {
 pub(super) struct Peer {
     /// `None`: the kernel does not say.
     uid: Option<u32>,
+    gid: Option<u32>,
 }
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Peer {
-        Peer { uid: stream.io().peer_cred().ok().map(|peer| peer.uid()) }
+        let peer = stream.io().peer_cred().ok();
+        Peer { uid: peer.map(|peer| peer.uid()), gid: peer.map(|peer| peer.gid()) }
     }
 }
 
 impl Peer {
-    /// The daemon's own user and root.
-    fn may(&self, own: u32) -> bool {
-        self.uid.is_some_and(|uid| uid == own || uid == 0)
+    /// The daemon's own user, root, and the members of `group`.
+    fn may(&self, own: u32, group: Option<Gid>) -> bool {
+        let Some(uid) = self.uid else { return false };
+        uid == own || uid == 0 || group.is_some_and(|group| self.is_member(uid, group))
+    }
+
+    /// Whether the group is its own one, or one of its user's.
+    fn is_member(&self, uid: u32, group: Gid) -> bool {
+        let own = self.gid.map(Gid::from_raw);
+        let of_user = || {
+            let user = User::from_uid(Uid::from_raw(uid)).ok()??;
+            let name = std::ffi::CString::new(user.name).ok()?;
+            getgrouplist(&name, user.gid).ok()
+        };
+        own == Some(group) || of_user().is_some_and(|groups| groups.contains(&group))
     }
 
     /// Login name, or the number when it has none.
@@ -90,10 +116,16 @@ impl Peer {
     }
 }
 
-async fn let_in(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
-    if !peer.may(geteuid().as_raw()) {
+async fn let_in(
+    State(group): State<Option<Gid>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if !peer.may(geteuid().as_raw(), group) {
         let error = format!("cannot let {} in: this daemon belongs to another user", peer.name());
-        return Problem::new(77, error).hint("ask as its user, or as root").into_response();
+        let hint = "ask as its user, as root, or as a member of the setting `socket_group`";
+        return Problem::new(77, error).hint(hint).into_response();
     }
     // In a task of its own: a panic there is an answer too, and not the end of the connection.
     match tokio::spawn(next.run(request)).await {
@@ -234,6 +266,11 @@ async fn up<H: House>(State(desk): State<Desk<H>>, mut params: Params) -> Result
             .collect(),
     };
     Ok(json(StatusCode::OK, &Up { up: missing.is_empty(), missing }))
+}
+
+async fn settings<H: House>(State(desk): State<Desk<H>>, params: Params) -> Result<Response, Problem> {
+    params.finish()?;
+    Ok(json(StatusCode::OK, &*desk.settings))
 }
 
 async fn why<H: House>(State(desk): State<Desk<H>>, mut params: Params) -> Result<Response, Problem> {

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::Line;
 use super::device::Work;
 use super::fact::FactLine;
 use super::stream::Batch;
-use super::{Format, Line};
+use crate::settings::Format;
 
 /// What can be asked of it.
 #[derive(Debug)]

@@ -14,7 +14,6 @@ use tokio::sync::broadcast;
 use woodward_engine::Time;
 
 use super::rate::Bucket;
-use super::ring::Ring;
 use super::sinks::Sinks;
 use super::stream::{Batch, GOES_ON, LONGEST, Source, Turn, each_line};
 use super::{Line, lock};
@@ -291,9 +290,9 @@ impl Cutter {
         let source = self.source.clone();
         let batch = Batch { source, bytes, lines, seq, at, turn, position };
         {
-            let worth = Ring::worth(&batch.bytes);
-            let skipped = lines - memchr::memchr_iter(b'\n', worth).count() as u64;
             let mut ring = lock(&self.source.ring);
+            let worth = ring.worth(&batch.bytes);
+            let skipped = lines - memchr::memchr_iter(b'\n', worth).count() as u64;
             each_line(worth, seq + skipped, &mut |seq, text| ring.push(seq, at, turn.generation, text));
         }
         if self.followers.receiver_count() > 0 {

@@ -12,9 +12,6 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 
 use tokio::sync::oneshot;
 
-/// Bytes that may wait for one device.
-const BOUND: usize = 8 << 20;
-
 /// What a device does.
 pub(super) trait Work: Send + 'static {
     /// One piece of it.
@@ -32,8 +29,10 @@ pub(super) struct Device<J> {
     account: Arc<Account>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Account {
+    /// Bytes that may wait.
+    bound: usize,
     /// Bytes handed over and not yet dealt with.
     waiting: AtomicUsize,
     /// Somebody found no room.
@@ -47,14 +46,16 @@ enum Message<J> {
 }
 
 impl<J: Send + 'static> Device<J> {
-    /// Starts the thread. `room` is called there when there is room again for somebody who found none.
+    /// Starts the thread. About `bound` bytes may wait for it. `room` is called there when there is room again for somebody who found none.
     pub(super) fn start(
         name: &str,
+        bound: usize,
         mut work: impl Work<Job = J>,
         room: impl Fn() + Send + 'static,
     ) -> io::Result<Device<J>> {
         let (queue, jobs) = channel();
-        let account = Arc::new(Account::default());
+        let account = Account { bound, waiting: AtomicUsize::new(0), wanted: AtomicBool::new(false) };
+        let account = Arc::new(account);
         let shared = account.clone();
         let body = move || run(&mut work, &jobs, &shared, &room);
         std::thread::Builder::new().name(format!("woodward-{name}")).stack_size(256 << 10).spawn(body)?;
@@ -63,7 +64,7 @@ impl<J: Send + 'static> Device<J> {
 
     /// Whether a job would be taken now.
     pub(super) fn has_room(&self) -> bool {
-        let full = || self.account.waiting.load(Ordering::SeqCst) > BOUND;
+        let full = || self.account.waiting.load(Ordering::SeqCst) > self.account.bound;
         if !full() {
             return true;
         }
@@ -74,7 +75,7 @@ impl<J: Send + 'static> Device<J> {
 
     /// Hands over a job of so many bytes; `false`: there is no room, it is dropped.
     pub(super) fn send(&self, job: J, bytes: usize) -> bool {
-        if self.account.waiting.load(Ordering::SeqCst) > BOUND {
+        if self.account.waiting.load(Ordering::SeqCst) > self.account.bound {
             return false;
         }
         self.account.waiting.fetch_add(bytes, Ordering::SeqCst);
@@ -105,7 +106,7 @@ fn run<W: Work>(work: &mut W, jobs: &Receiver<Message<W::Job>>, account: &Accoun
             Message::Job(job, bytes) => {
                 work.work(job);
                 let waiting = account.waiting.fetch_sub(bytes, Ordering::SeqCst) - bytes;
-                if waiting <= BOUND / 2 && account.wanted.swap(false, Ordering::SeqCst) {
+                if waiting <= account.bound / 2 && account.wanted.swap(false, Ordering::SeqCst) {
                     room();
                 }
             }
@@ -121,6 +122,8 @@ fn run<W: Work>(work: &mut W, jobs: &Receiver<Message<W::Job>>, account: &Accoun
 mod tests {
     use super::*;
     use std::sync::Mutex;
+
+    const BOUND: usize = 8 << 20;
 
     struct Slow {
         gate: Receiver<()>,
@@ -141,7 +144,7 @@ mod tests {
         let (called, calls) = channel();
         let done = Arc::new(Mutex::new(Vec::new()));
         let slow = Slow { gate, done: done.clone() };
-        let device = Device::start("test", slow, move || {
+        let device = Device::start("test", BOUND, slow, move || {
             let _ = called.send(());
         })
         .expect("a thread");

@@ -12,11 +12,8 @@ use std::path::{Path, PathBuf};
 
 use super::fact::FactLine;
 use super::rotate::{self, Rotating};
+use crate::settings::Settings;
 
-/// Bytes of one file.
-const MAX_SIZE: u64 = 4 << 20;
-/// Old files kept.
-const KEEP: u32 = 7;
 /// What stands before the fact, around its sum.
 const HEAD: (&str, &str) = ("{\"crc\":\"", "\",\"fact\":");
 
@@ -32,9 +29,9 @@ pub fn read(directory: &Path) -> io::Result<Vec<FactLine>> {
 }
 
 /// The file that is appended to. Where it cannot be, the first append will say so.
-pub(super) fn open(directory: &Path) -> Rotating {
+pub(super) fn open(directory: &Path, settings: &Settings) -> Rotating {
     let _ = std::fs::create_dir_all(directory);
-    Rotating::new(file(directory), Some(MAX_SIZE), KEEP)
+    Rotating::new(file(directory), Some(settings.history_max_size.0), settings.history_keep.0)
 }
 
 /// The line of a fact, newline included.
@@ -129,6 +126,7 @@ mod tests {
     #[test]
     fn a_history_is_bounded_and_read_back_over_its_files() {
         let dir = tempfile::tempdir().expect("a directory");
+        const KEEP: u32 = 7;
         let mut history = Rotating::new(file(dir.path()), Some(10_000), KEEP);
         let last = 1000;
         for n in 0..last {

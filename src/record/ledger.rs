@@ -10,15 +10,15 @@ use std::sync::Arc;
 
 use super::fact::FactLine;
 use super::words::is_within;
-
-/// Bytes of facts kept, all paths together.
-const BYTES: usize = 2 << 20;
-/// Facts kept per path.
-const PER_PATH: usize = 256;
+use crate::settings::Settings;
 
 /// Facts by their number, and the numbers of each path.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ledger {
+    /// Bytes of facts kept, all paths together.
+    bound: usize,
+    /// Facts kept per path.
+    per_path: usize,
     last: u64,
     bytes: usize,
     facts: BTreeMap<u64, Entry>,
@@ -33,6 +33,18 @@ struct Entry {
 }
 
 impl Ledger {
+    /// Empty, for as much as these say.
+    pub(super) fn new(settings: &Settings) -> Ledger {
+        Ledger {
+            bound: settings.memory_facts.bytes(),
+            per_path: settings.memory_facts_per_child.0 as usize,
+            last: 0,
+            bytes: 0,
+            facts: BTreeMap::new(),
+            paths: BTreeMap::new(),
+        }
+    }
+
     /// The number of the next fact.
     pub(super) fn next(&mut self) -> u64 {
         self.last += 1;
@@ -47,14 +59,14 @@ impl Ledger {
         };
         let seqs = self.paths.entry(path.clone()).or_default();
         seqs.push_back(line.seq);
-        let full = seqs.len() > PER_PATH;
+        let full = seqs.len() > self.per_path;
         let first = seqs.front().copied();
         self.bytes += json.len();
         self.facts.insert(line.seq, Entry { path, incident: line.incident, json });
         if let Some(first) = first.filter(|_| full) {
             self.remove(first);
         }
-        while self.bytes > BYTES {
+        while self.bytes > self.bound {
             let Some((oldest, _)) = self.facts.first_key_value() else { break };
             self.remove(*oldest);
         }
@@ -114,7 +126,7 @@ mod tests {
 
     #[test]
     fn facts_are_found_by_path_and_by_incident() {
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::new(&Settings::default());
         for (path, incident, text) in [("a", 1, "1"), ("a/b/c", 1, "2"), ("a/b#1", 2, "3"), ("a/b", 2, "4")] {
             push(&mut ledger, path, incident, text);
         }
@@ -128,23 +140,23 @@ mod tests {
 
     #[test]
     fn a_child_that_crashes_for_ever_pushes_out_its_own_facts_only() {
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::new(&Settings::default());
         push(&mut ledger, "quiet", 1, "here");
         for n in 0..10_000 {
             push(&mut ledger, "loud", n, &n.to_string());
         }
         assert_eq!(texts(ledger.within("quiet")), ["here"]);
         let loud = texts(ledger.within("loud"));
-        assert_eq!((loud.len(), loud[PER_PATH - 1].as_str()), (PER_PATH, "9999"));
+        assert_eq!((loud.len(), loud[255].as_str()), (256, "9999"));
     }
 
     #[test]
     fn memory_is_bounded_over_all_paths() {
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::new(&Settings::default());
         for n in 0..50_000 {
             push(&mut ledger, &format!("t/{}", n % 1000), n, "some text of a usual length, say so");
         }
-        assert!(ledger.bytes <= BYTES);
+        assert!(ledger.bytes <= ledger.bound);
         let kept: usize = ledger.facts.values().map(|entry| entry.json.len()).sum();
         assert_eq!(ledger.bytes, kept);
         assert_eq!(ledger.facts.len(), ledger.paths.values().map(VecDeque::len).sum::<usize>());

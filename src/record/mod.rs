@@ -43,11 +43,13 @@ use tokio::sync::broadcast;
 
 use crate::os::pipe::LogPipe;
 use crate::os::{Os, clock};
+use crate::settings::Settings;
 use crate::tree::{Output, Probe, WorkerPlan};
 use cutter::Cutter;
 use fact::FactLine;
 use ledger::Ledger;
 use logger::Logger;
+use ring::Ring;
 use sinks::Sinks;
 pub use stream::Stream;
 use stream::{Intake, Source};
@@ -58,7 +60,7 @@ use why::{Known, Why};
 const DAEMON_STARTED: &str = "daemon_started";
 /// Facts and lines that a slow follower may be behind before it misses some.
 const FOLLOWED: usize = 1024;
-/// Longest that the end of the daemon, or an answer, waits for slow devices.
+/// Longest that an answer waits for the logger.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where a daemon records.
@@ -70,29 +72,19 @@ pub struct Places {
     pub history: Option<PathBuf>,
     /// The journal's socket for native records; the journal is there if this is. [`JOURNAL`] but in tests.
     pub journal: PathBuf,
-    /// How facts and lines look on woodward's own standard output and error.
-    pub format: Format,
+    /// How much is kept, and how it looks.
+    pub settings: Settings,
 }
 
 impl Places {
-    /// The usual journal, text on the console.
+    /// The usual journal, default settings.
     pub fn new(run: PathBuf, history: Option<PathBuf>) -> Places {
-        Places { run, history, journal: PathBuf::from(JOURNAL), format: Format::Text }
+        Places { run, history, journal: PathBuf::from(JOURNAL), settings: Settings::default() }
     }
 }
 
 /// Where journald listens.
 pub const JOURNAL: &str = "/run/systemd/journal/socket";
-
-/// How facts and lines look on woodward's own standard output and error.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// The path in front.
-    #[default]
-    Text,
-    /// One object a line.
-    Json,
-}
 
 /// Who asks, for the record.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -151,9 +143,9 @@ impl Record {
         let inner = Arc::new(Inner {
             sinks: Arc::new(Sinks::start(&places, &logger, &back)?),
             logger,
+            ledger: Mutex::new(Ledger::new(&places.settings)),
             places,
             os,
-            ledger: Mutex::default(),
             facts: broadcast::Sender::new(FOLLOWED),
             streams: Mutex::default(),
             lines: broadcast::Sender::new(FOLLOWED),
@@ -215,7 +207,7 @@ impl Record {
             path: path.clone(),
             token: streams.last,
             intake: intake.map(Mutex::new),
-            ring: Mutex::default(),
+            ring: Mutex::new(Ring::new(inner.places.settings.memory_lines.bytes())),
             waiters: Mutex::default(),
             dropped: AtomicU64::new(0),
             sinks: inner.sinks.of(&worker.output),
@@ -264,11 +256,11 @@ impl Record {
         let _ = tokio::time::timeout(PATIENCE, self.0.logger.settled()).await;
     }
 
-    /// The daemon ends: resolves when all lines and facts are where they belong, or after two seconds: a disk that
-    /// hangs does not keep it.
+    /// The daemon ends: resolves when all lines and facts are where they belong, or after `flush_within` of the
+    /// settings: a disk that hangs does not keep it.
     pub async fn close(&self) {
         self.settled().await;
-        let _ = tokio::time::timeout(PATIENCE, self.0.sinks.flushed()).await;
+        let _ = tokio::time::timeout(self.0.places.settings.flush_within.0, self.0.sinks.flushed()).await;
     }
 }
 

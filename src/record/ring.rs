@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 
 use super::Line;
 
-/// Bytes of text kept per child.
-const BYTES: usize = 64 << 10;
-/// Lines kept per child.
-const LINES: usize = 1024;
+/// One line for so many of the bytes that may be kept: many short lines are bounded too.
+const PER_LINE: usize = 64;
 
 /// Lines, oldest first. Pushing drops the oldest beyond the bounds: they are in the sink, so nothing is lost by it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ring {
+    /// Bytes of text kept.
+    bound: usize,
     bytes: VecDeque<u8>,
     lines: VecDeque<Meta>,
     /// The line that has no newline yet.
@@ -27,10 +27,15 @@ struct Meta {
 }
 
 impl Ring {
+    /// Empty, for so many bytes of text.
+    pub(super) fn new(bound: usize) -> Ring {
+        Ring { bound, bytes: VecDeque::new(), lines: VecDeque::new(), open: None }
+    }
+
     /// Adds a line.
     pub(super) fn push(&mut self, seq: u64, at: u64, generation: u64, text: &[u8]) {
-        let text = &text[..text.len().min(BYTES)];
-        while self.lines.len() >= LINES || self.bytes.len() + text.len() > BYTES {
+        let text = &text[..text.len().min(self.bound)];
+        while self.lines.len() >= self.bound / PER_LINE || self.bytes.len() + text.len() > self.bound {
             let Some(oldest) = self.lines.pop_front() else { break };
             self.bytes.drain(..oldest.len as usize);
         }
@@ -39,8 +44,8 @@ impl Ring {
     }
 
     /// How many of the last lines of a batch are worth pushing: the others would fall out at once.
-    pub(super) fn worth(batch: &[u8]) -> &[u8] {
-        let mut from = batch.len().saturating_sub(BYTES);
+    pub(super) fn worth<'b>(&self, batch: &'b [u8]) -> &'b [u8] {
+        let mut from = batch.len().saturating_sub(self.bound);
         if from > 0 {
             // Of one line that is longer than all the room its end is kept.
             let first =
@@ -48,8 +53,8 @@ impl Ring {
             from += first.map_or(0, |newline| newline + 1);
         }
         let mut newlines = memchr::memrchr_iter(b'\n', &batch[from..]);
-        // The newline before the last `LINES` lines.
-        match newlines.nth(LINES) {
+        // The newline before the last lines there is room for.
+        match newlines.nth(self.bound / PER_LINE) {
             Some(before) => &batch[from + before + 1..],
             None => &batch[from..],
         }
@@ -93,13 +98,16 @@ impl Ring {
 mod tests {
     use super::*;
 
+    const BYTES: usize = 64 << 10;
+    const LINES: usize = BYTES / PER_LINE;
+
     fn texts(ring: &Ring, n: usize) -> Vec<String> {
         ring.last(n, "a").into_iter().map(|line| line.text).collect()
     }
 
     #[test]
     fn the_last_lines_come_oldest_first_and_the_unfinished_one_last() {
-        let mut ring = Ring::default();
+        let mut ring = Ring::new(BYTES);
         for (seq, text) in [b"one", b"two"].iter().enumerate() {
             ring.push(seq as u64, 0, 1, *text);
         }
@@ -114,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_ring_is_bounded_in_bytes_and_lines() {
-        let mut ring = Ring::default();
+        let mut ring = Ring::new(BYTES);
         for seq in 0..5000 {
             ring.push(seq, 0, 1, b"x");
         }
@@ -132,12 +140,12 @@ mod tests {
     #[test]
     fn only_the_tail_of_a_batch_is_worth_pushing() {
         let batch = b"0123456789\n".repeat(BYTES / 5);
-        let tail = Ring::worth(&batch);
+        let tail = Ring::new(BYTES).worth(&batch);
         assert_eq!(tail.iter().filter(|byte| **byte == b'\n').count(), LINES);
         assert_eq!(&tail[..3], b"012");
-        assert_eq!(Ring::worth(b"a\nb\n"), b"a\nb\n");
+        assert_eq!(Ring::new(BYTES).worth(b"a\nb\n"), b"a\nb\n");
         let long = [vec![b'x'; 2 * BYTES], b"\nend\n".to_vec()].concat();
-        assert_eq!(Ring::worth(&long), b"end\n");
-        assert_eq!(Ring::worth(&long[..long.len() - 4]).len(), BYTES);
+        assert_eq!(Ring::new(BYTES).worth(&long), b"end\n");
+        assert_eq!(Ring::new(BYTES).worth(&long[..long.len() - 4]).len(), BYTES);
     }
 }

@@ -11,6 +11,7 @@ use super::journal::{self, Journal};
 use super::logger::Logger;
 use super::stream::{Batch, Sink};
 use super::{Back, Places, history};
+use crate::settings;
 use crate::tree::Output;
 
 /// The devices of this daemon.
@@ -35,18 +36,26 @@ impl Sinks {
                 }
             }
         };
-        let journal = match places.journal.exists() {
-            true => Some(Device::start("journal", Journal::open(&places.journal, back.clone())?, room())?),
+        let settings = &places.settings;
+        let bound = settings.memory_queue.bytes();
+        let wanted = match settings.journal {
+            settings::Journal::Auto => places.journal.exists(),
+            settings::Journal::On => true,
+            settings::Journal::Off => false,
+        };
+        let journal = match wanted {
+            true => Some(Journal::open(&places.journal, back.clone())?),
             false => None,
         };
-        let history = places.history.as_deref().map(history::open);
-        let console = Console::new(places.format);
+        let journal = journal.map(|journal| Device::start("journal", bound, journal, room())).transpose()?;
+        let history = places.history.as_deref().map(|history| history::open(history, settings));
+        let console = Console::new(settings.format);
         Ok(Sinks {
             journal,
             terminal: console.is_terminal(),
-            console: Device::start("console", console, room())?,
+            console: Device::start("console", bound, console, room())?,
             history: history.is_some(),
-            files: Device::start("files", Files::new(history, back.clone()), room())?,
+            files: Device::start("files", bound, Files::new(history, back.clone()), room())?,
         })
     }
 

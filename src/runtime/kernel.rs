@@ -46,8 +46,6 @@ const SLICE: usize = 256;
 const STALE: Duration = Duration::from_millis(5);
 /// A worker whose actor panics more often than this for one generation is given up, and the generation killed.
 const PANICS: u32 = 3;
-/// What is found running and stands in no plan is killed when it has not stopped after this time.
-const EVICTION: Duration = Duration::from_secs(10);
 
 /// Starts a kernel; see [`super::start`].
 pub(super) async fn start(surroundings: Surroundings, plans: Vec<Plan>) -> (Handle, oneshot::Receiver<Ends>) {
@@ -136,6 +134,7 @@ struct Kernel {
     alarm: Alarm,
     trees: Trees,
     block: Block,
+    evict_within: Duration,
 }
 
 /// A generation with a worker.
@@ -183,7 +182,7 @@ impl Kernel {
     fn new(me: ActorRef<Turn>, setup: Setup) -> Kernel {
         let Setup { handle, surroundings, plans, end } = setup;
         let inbox = handle.inbox;
-        let Surroundings { os, notify, record, run } = surroundings;
+        let Surroundings { os, notify, record, run, evict_within } = surroundings;
         inbox.open(me.clone());
         let mut kernel = Kernel {
             engine: Engine::new(),
@@ -209,6 +208,7 @@ impl Kernel {
                 stop: Stop::No,
                 end: Some(end),
             },
+            evict_within,
             block: Block::open(run.map(|run| run.join("generations"))),
             inbox,
         };
@@ -279,8 +279,9 @@ impl Kernel {
         os.signal(&path, generation, Role::Main, libc::SIGTERM, Scope::All);
         let text = "stopped: it is in no tree any more".to_owned();
         self.record.fact(FactLine::note(clock::wall(), 0, &path, generation, "evicted", text));
+        let within = self.evict_within;
         tokio::spawn(async move {
-            if tokio::time::timeout(EVICTION, &mut gone).await.is_err() {
+            if tokio::time::timeout(within, &mut gone).await.is_err() {
                 os.kill(&path, generation);
                 // Whatever comes of it, there is nothing else to be done.
                 let _ = gone.await;

@@ -20,6 +20,7 @@ mod worker;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
@@ -74,6 +75,8 @@ pub struct Surroundings {
     pub record: Record,
     /// Directory of the run state; `None`: nothing outlives this process.
     pub run: Option<PathBuf>,
+    /// What runs and stands in no plan is killed when it has not stopped after this time.
+    pub evict_within: Duration,
 }
 
 /// How it all ended: each tree with its end, in that order.

@@ -25,7 +25,8 @@ impl House {
         let (plan, _) = tree::load(&file, &Options::of_this_process()).unwrap();
         let os = Os::connect(os::library().unwrap(), dir.path()).await.unwrap();
         let record = Record::open(Places::new(dir.path().to_owned(), None), Some(os.clone())).unwrap();
-        let surroundings = Surroundings { os, notify: None, record, run: None };
+        let surroundings =
+            Surroundings { os, notify: None, record, run: None, evict_within: Duration::from_secs(10) };
         let (handle, ended) = super::start(surroundings, vec![plan]).await;
         House { handle, ended, _dir: dir }
     }

@@ -43,6 +43,7 @@ use std::path::Path;
 use woodward_engine::spec;
 
 pub use diagnostic::{Diagnostic, Severity};
+pub(crate) use hints::nearest;
 pub use instance::instantiate;
 pub use plan::*;
 pub use said::Said;

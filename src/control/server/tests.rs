@@ -47,10 +47,12 @@ impl Fake {
 
     /// Serves it on `socket` from a thread of its own, for as long as the test's process lives.
     fn serve(self, socket: &Path) {
-        let listener = bind(socket).unwrap();
+        let listener = bind(socket, None).unwrap();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async { serve(self, UnixListener::from_std(listener).unwrap()).await })
+            runtime.block_on(async {
+                serve(self, UnixListener::from_std(listener).unwrap(), Door::default()).await
+            })
         });
     }
 }
@@ -153,7 +155,7 @@ fn plan(id: &str) -> Plan {
 /// A host on which sockets are in `dirs` only.
 fn host(dirs: &[&Path]) -> Host {
     let runtime = dirs.iter().map(|dir| dir.to_path_buf()).collect();
-    Host { uid: geteuid().as_raw(), runtime, others: Vec::new(), state: None }
+    Host { uid: geteuid().as_raw(), runtime, named: false, others: Vec::new(), state: None }
 }
 
 /// One request as curl would send it; head and body of the answer.
@@ -251,7 +253,7 @@ fn a_verb_reaches_the_engine_with_its_asker() {
     let served = served(fake);
     check(&served.socket, "POST /v1/hold?path=g/b&for=2s&text=being%20moved", "200", "\"problem\":null");
     check(&served.socket, "POST /v1/restart?path=t/a&only=true", "200", "\"what\":\"outcome\"");
-    let name = Peer { uid: Some(geteuid().as_raw()) }.name();
+    let name = Peer { uid: Some(geteuid().as_raw()), gid: None }.name();
     let who = |text: Option<&str>| Who { by: name.clone(), text: text.map(str::to_owned) };
     let hold = Verb::Hold { until: Some(Time(3000)) };
     assert_eq!(
@@ -285,9 +287,20 @@ fn an_instance_without_its_arguments_is_wrong_use() {
 
 #[test]
 fn only_the_same_user_and_root_are_let_in() {
-    let may = |uid: Option<u32>| Peer { uid }.may(1000);
+    let may = |uid: Option<u32>| Peer { uid, gid: Some(7) }.may(1000, None);
     assert!(may(Some(1000)) && may(Some(0)));
     assert!(!may(Some(1001)) && !may(None));
+}
+
+#[test]
+fn members_of_a_group_that_was_named_are_let_in() {
+    let may = |uid, gid| Peer { uid: Some(uid), gid: Some(gid) }.may(1000, Some(Gid::from_raw(50)));
+    assert!(may(1001, 50) && may(1000, 7));
+    assert!(!may(1001, 7));
+    // By the list of its user: `daemon` is in its own group, whichever the process has now.
+    let Ok(Some(daemon)) = User::from_name("daemon") else { panic!("every system has a user daemon") };
+    let peer = Peer { uid: Some(daemon.uid.as_raw()), gid: Some(4711) };
+    assert!(peer.may(1000, Some(daemon.gid)));
 }
 
 #[test]
@@ -388,7 +401,7 @@ fn the_path_picks_the_daemon() {
     let dir = tempfile::tempdir().unwrap();
     Fake::of(&["one", "one/a", "one/x"]).serve(&dir.path().join("one.sock"));
     Fake::of(&["two", "two/a"]).serve(&dir.path().join("two.sock"));
-    drop(bind(&dir.path().join("stale.sock")).unwrap());
+    drop(bind(&dir.path().join("stale.sock"), None).unwrap());
     let client = Client::find(None, &host(&[dir.path()])).unwrap();
     assert_eq!(client.endpoints().len(), 2);
     let located =
@@ -414,7 +427,7 @@ fn one_id_in_two_daemons_must_be_settled() {
 #[test]
 fn without_a_daemon_it_says_where_it_looked() {
     let dir = tempfile::tempdir().unwrap();
-    drop(bind(&dir.path().join("stale.sock")).unwrap());
+    drop(bind(&dir.path().join("stale.sock"), None).unwrap());
     let problem = Client::find(None, &host(&[dir.path()])).err().unwrap();
     assert_eq!(problem.code, 69);
     assert!(problem.error.contains(dir.path().to_str().unwrap()), "{}", problem.error);
@@ -427,10 +440,11 @@ fn without_a_daemon_it_says_where_it_looked() {
 fn the_socket_file_goes_with_the_server() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("t.sock");
-    let listener = bind(&socket).unwrap();
+    let listener = bind(&socket, None).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let server = tokio::spawn(serve(Fake::of(PATHS), UnixListener::from_std(listener).unwrap()));
+        let server =
+            tokio::spawn(serve(Fake::of(PATHS), UnixListener::from_std(listener).unwrap(), Door::default()));
         tokio::task::yield_now().await;
         server.abort();
         assert!(server.await.is_err());
