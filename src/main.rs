@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+woodward_keeper::first_instructions!();
+
 fn main() -> ExitCode {
     woodward::cli::main()
 }

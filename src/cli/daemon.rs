@@ -14,6 +14,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use woodward_engine::Exit;
 use woodward_engine::effect::TreeEnd;
 
+use super::passing;
 use super::report::{Code, Failure};
 use super::run::{Trees, plans, refused, variable};
 use crate::control::{BindError, Door, bind, serve};
@@ -221,8 +222,8 @@ fn code(ends: &Ends) -> u8 {
 async fn obey(handle: Handle, mut signals: UnboundedReceiver<i32>, os: Os) {
     loop {
         match signals.recv().await {
-            Some(libc::SIGTERM | libc::SIGINT) => break,
-            Some(_) => {}
+            Some(signal) if passing::stops(signal) => break,
+            Some(signal) => passing::pass_on(&handle, &os, signal),
             None => return,
         }
     }
@@ -234,8 +235,8 @@ async fn obey(handle: Handle, mut signals: UnboundedReceiver<i32>, os: Os) {
     loop {
         tokio::select! {
             signal = signals.recv() => match signal {
-                Some(libc::SIGTERM | libc::SIGINT) => handle.kill_all(),
-                Some(_) => {}
+                Some(signal) if passing::stops(signal) => handle.kill_all(),
+                Some(signal) => passing::pass_on(&handle, &os, signal),
                 None => return,
             },
             () = &mut patience, if !said => {

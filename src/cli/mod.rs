@@ -6,6 +6,7 @@
 
 mod act;
 mod check;
+mod command;
 mod completions;
 mod daemon;
 mod detail;
@@ -16,6 +17,7 @@ mod is_up;
 mod last;
 mod logs;
 mod page;
+mod passing;
 mod plan;
 mod release;
 mod replay;
@@ -75,6 +77,9 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refused(&error),
     };
+    if !matches!(cli.verb, Verb::Run(_)) {
+        woodward_keeper::first::unblock();
+    }
     match cli.verb {
         Verb::Run(args) => run::run(args),
         Verb::Daemon(args) => daemon::run(args),

@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::command;
 use super::report::{Code, Failure, end};
 use crate::control::places::{Host, Places};
 use crate::control::{BindError, bind};
@@ -30,6 +31,11 @@ pub struct Args {
     /// Change a setting, such as format=json
     #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
     set: Vec<Flag>,
+    /// Be an init where this is not PID 1: tell orphans, pass signals on
+    #[arg(long)]
+    init: bool,
+    #[command(flatten)]
+    command: command::Args,
 }
 
 /// Which trees.
@@ -50,6 +56,9 @@ pub(super) fn variable(text: &str) -> Result<(String, String), String> {
 
 /// Does it.
 pub fn run(args: Args) -> ExitCode {
+    if args.command.is_given() {
+        return command::run(args.command);
+    }
     match prepare(args) {
         Ok(config) => ExitCode::from(woodward_keeper::run(config)),
         Err(failure) => end(Err(failure)),
@@ -78,7 +87,8 @@ fn prepare(mut args: Args) -> Result<woodward_keeper::Config, Failure> {
     alone_on(&places.socket)?;
     let notify = std::env::var("NOTIFY_SOCKET").ok().filter(|address| !address.is_empty());
     let daemon = daemon(&args, &places, notify.is_some())?;
-    Ok(woodward_keeper::Config { daemon, state: places.run, notify })
+    let init = args.init || std::process::id() == 1;
+    Ok(woodward_keeper::Config { daemon, state: places.run, notify, init })
 }
 
 /// The name of a tree, if it stands there as it is: without variables, and in a file that is TOML at least.

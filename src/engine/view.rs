@@ -82,6 +82,21 @@ impl Engine {
         rows
     }
 
+    /// How the first essential worker of the tree `root` ended last; `None`: it has none, or it has never ended.
+    pub fn essential_exit(&self, root: PathId) -> Option<Exit> {
+        let root_of = |mut path: PathId| {
+            while self.places[path].parent != FOREST {
+                path = self.places[path].parent;
+            }
+            path
+        };
+        let mut rows = self.rows().into_iter().filter(|row| row.key.is_some() && root_of(row.path) == root);
+        rows.find(|row| {
+            self.planned_at(row.path).is_some_and(|item| item.worker().is_some_and(|w| w.essential))
+        })?
+        .exit
+    }
+
     /// One row; `None` when nobody is known there.
     pub fn row(&self, id: PathId) -> Option<Row> {
         if id == FOREST || !self.places.contains(id) {

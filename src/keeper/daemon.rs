@@ -218,7 +218,8 @@ impl Keeper {
             if let Some(channel) = &mut self.channel {
                 channel.signals |= 1 << (signal - 1);
             }
-            if signal != libc::SIGHUP && self.stop == Stop::No {
+            let stops = matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGPWR);
+            if stops && self.stop == Stop::No {
                 self.stop = Stop::Told { silent: 0 };
                 self.second = Some(now + SECOND);
                 self.ask(now);

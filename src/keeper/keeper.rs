@@ -108,7 +108,10 @@ impl Keeper {
         // SAFETY: fills and reads `set`.
         let signals = unsafe {
             let mut set: libc::sigset_t = std::mem::zeroed();
-            for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD] {
+            if config.init {
+                libc::sigfillset(&mut set);
+            }
+            for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGPWR, libc::SIGHUP, libc::SIGCHLD] {
                 libc::sigaddset(&mut set, signal);
             }
             sys::owned(libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK))?

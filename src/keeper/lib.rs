@@ -17,6 +17,7 @@
 //! | `children` | starts and ends |
 //! | `daemon` | the daemon's life; what happens when it is dead, hangs or talks nonsense |
 //! | `table` | one entry for each name |
+//! | [`init`] | one command instead of a daemon; [`first`]: before `main`; `strays`: processes nobody minds |
 //! | `start`, `child` | from an image to a process, and what happens in the child |
 //! | [`drain`] | log pipes while the daemon is away |
 //! | `setup` | lock, limits, signals, before the loop begins |
@@ -31,10 +32,13 @@ mod child;
 mod children;
 mod daemon;
 pub mod drain;
+pub mod first;
 pub mod image;
+pub mod init;
 mod keeper;
 mod setup;
 mod start;
+mod strays;
 mod sys;
 mod table;
 pub mod wire;
@@ -55,6 +59,9 @@ pub struct Config {
     pub state: PathBuf,
     /// The value of `NOTIFY_SOCKET`, if whoever started woodward wants to be told.
     pub notify: Option<String>,
+    /// Be an init: pass every signal on to the daemon, and tell whoever is left before the end. As PID 1 it
+    /// must be one.
+    pub init: bool,
 }
 
 /// Where the daemon finds its channel.
@@ -82,6 +89,7 @@ pub fn run(config: Config) -> u8 {
         }
     };
     let code = match keeper::Keeper::process(&config) {
+        Ok(keeper) if config.init => init::leave(keeper.run()),
         Ok(keeper) => keeper.run(),
         Err(e) => {
             eprintln!("error: cannot set up the keeper: {e}");

@@ -513,6 +513,11 @@ impl Kernel {
             Effect::Fact(fact) => self.take_down(&fact),
             Effect::TreeEnded { path, how } => {
                 self.trees.running.retain(|tree| *tree != path);
+                // Stopped along with the daemon: the status of its essential child is the tree's all the same.
+                let essential = (how == TreeEnd::Stopped && self.trees.stop != Stop::No)
+                    .then(|| self.engine.essential_exit(path))
+                    .flatten();
+                let how = essential.map_or(how, TreeEnd::Essential);
                 self.trees.ends.push((self.engine.path(path), how));
             }
         }
