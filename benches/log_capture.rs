@@ -122,26 +122,5 @@ fn cpu() -> Duration {
 }
 
 fn worker(output: Output) -> WorkerPlan {
-    WorkerPlan {
-        path: "bench/writer".to_owned(),
-        description: None,
-        oneshot: false,
-        command: Vec::new(),
-        command_on_restart: None,
-        identity: Default::default(),
-        working_directory: None,
-        directories: Vec::new(),
-        stdin: Default::default(),
-        environment: Default::default(),
-        before_start: Vec::new(),
-        after_ready: Vec::new(),
-        after_stop: Vec::new(),
-        output,
-        log_rate_limit: None,
-        ready: None,
-        stop: Default::default(),
-        health: None,
-        reload: None,
-        secret_names: Vec::new(),
-    }
+    WorkerPlan { path: "bench/writer".to_owned(), output, ..WorkerPlan::default() }
 }

@@ -9,6 +9,7 @@ mod readiness;
 mod services;
 mod settings;
 mod simulate;
+mod sockets;
 mod stopping;
 mod survival;
 mod tidy;

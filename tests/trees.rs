@@ -103,6 +103,9 @@ fn told(plan: &Plan) -> String {
         if let Some(reload) = &worker.reload {
             let _ = writeln!(text, "  reload {reload:?}");
         }
+        for listen in &worker.listen {
+            let _ = writeln!(text, "  listens {listen:?}, lazy {} {:?}", worker.lazy, worker.calm_ends);
+        }
     }
     for left in &plan.left_out {
         let _ = writeln!(text, "left out: {} ({})", left.path, left.reason);

@@ -14,7 +14,7 @@ use super::report::{Code, Failure, end};
 use crate::control::places::{Host, Places};
 use crate::control::{BindError, bind};
 use crate::settings::{self, Flag, Refused};
-use crate::tree::{self, Diagnostic, Options, Plan, Severity};
+use crate::tree::{self, Diagnostic, Options, Plan, Severity, sockets};
 
 /// Runs the trees of these files: the daemon, in the foreground.
 #[derive(clap::Args)]
@@ -127,6 +127,14 @@ pub(super) fn plans(trees: &Trees) -> Result<(Vec<Plan>, Vec<Diagnostic>), Failu
         if plans[..n].iter().any(|other| other.tree.id == plan.tree.id) {
             let message = format!("cannot run: two trees are called {}; nothing was started", plan.tree.id);
             return Err(config(message).hint("their ids must differ"));
+        }
+    }
+    for (n, plan) in plans.iter().enumerate() {
+        if let Some((address, first, second)) =
+            plans[..n].iter().find_map(|other| sockets::shared(other, plan))
+        {
+            let message = format!("cannot run: {second} listens on {address}, and so does {first}");
+            return Err(config(format!("{message}; nothing was started")));
         }
     }
     Ok((plans, all))

@@ -1,11 +1,12 @@
 //! One end of the channel: messages with their descriptors in, reports out of the table.
 //!
 //! What has to be told is read from the table when there is room to send it, and counts as told when it has
-//! been sent. A new daemon first hears everything: hello, all entries with their names, end.
+//! been sent. A new daemon first hears everything: hello, the bank, all entries with their names, end.
 
 use std::collections::VecDeque;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
+use crate::bank::Bank;
 use crate::table::Table;
 use crate::wire::{DESCRIPTORS, Message, Report};
 
@@ -27,6 +28,7 @@ pub(crate) struct Channel {
 #[derive(Clone, Copy)]
 pub(crate) enum Phase {
     Hello,
+    Bank(usize),
     Entries(u32),
     Live,
 }
@@ -35,6 +37,7 @@ pub(crate) enum Phase {
 #[derive(Clone, Copy)]
 pub(crate) struct Composed {
     pub phase: Phase,
+    pub banked: usize,
     pub refused: usize,
     pub news: usize,
     pub signals: u64,
@@ -42,13 +45,24 @@ pub(crate) struct Composed {
 }
 
 impl Channel {
-    pub fn compose(&self, message: &mut Message, table: &Table, orphans: u64) -> Composed {
+    pub fn compose(&self, message: &mut Message, table: &Table, bank: &Bank, orphans: u64) -> Composed {
         let mut composed =
-            Composed { phase: self.phase, refused: 0, news: 0, signals: 0, orphans: self.orphans };
+            Composed { phase: self.phase, banked: 0, refused: 0, news: 0, signals: 0, orphans: self.orphans };
         match self.phase {
             Phase::Hello => {
                 message.report(&Report::Hello { pid: std::process::id() });
-                composed.phase = Phase::Entries(0);
+                composed.phase = if bank.get(0).is_some() { Phase::Bank(0) } else { Phase::Entries(0) };
+            }
+            Phase::Bank(from) => {
+                while let Some((name, _)) = bank.get(from + composed.banked)
+                    && composed.banked < DESCRIPTORS
+                    && message.has_room()
+                {
+                    message.report(&Report::Bank { name });
+                    composed.banked += 1;
+                }
+                let next = from + composed.banked;
+                composed.phase = if bank.get(next).is_some() { Phase::Bank(next) } else { Phase::Entries(0) };
             }
             Phase::Entries(from) => {
                 let mut next = from;
@@ -171,8 +185,8 @@ pub(crate) fn receive(fd: RawFd, buffer: &mut [u8]) -> Result<Option<Received>, 
     }
 }
 
-/// Sends a message, with at most one descriptor; `Err`: errno.
-pub(crate) fn send(fd: RawFd, message: &[u8], descriptor: Option<RawFd>) -> Result<(), i32> {
+/// Sends a message with at most [`DESCRIPTORS`] descriptors; `Err`: errno.
+pub(crate) fn send(fd: RawFd, message: &[u8], descriptors: &[RawFd]) -> Result<(), i32> {
     let mut control = Control([0; 64 + 4 * DESCRIPTORS]);
     let mut piece = libc::iovec { iov_base: message.as_ptr().cast_mut().cast(), iov_len: message.len() };
     // SAFETY: all zeros is a valid value; everything it points to lives long enough and is only read.
@@ -180,14 +194,18 @@ pub(crate) fn send(fd: RawFd, message: &[u8], descriptor: Option<RawFd>) -> Resu
         let mut head: libc::msghdr = std::mem::zeroed();
         head.msg_iov = &mut piece;
         head.msg_iovlen = 1;
-        if let Some(descriptor) = descriptor {
+        if !descriptors.is_empty() {
+            let length = size_of_val(descriptors) as u32;
             head.msg_control = control.0.as_mut_ptr().cast();
-            head.msg_controllen = libc::CMSG_SPACE(4) as _;
+            head.msg_controllen = libc::CMSG_SPACE(length) as _;
             let c = libc::CMSG_FIRSTHDR(&head);
             (*c).cmsg_level = libc::SOL_SOCKET;
             (*c).cmsg_type = libc::SCM_RIGHTS;
-            (*c).cmsg_len = libc::CMSG_LEN(4) as _;
-            libc::CMSG_DATA(c).cast::<RawFd>().write_unaligned(descriptor);
+            (*c).cmsg_len = libc::CMSG_LEN(length) as _;
+            let data = libc::CMSG_DATA(c).cast::<RawFd>();
+            for (i, &descriptor) in descriptors.iter().enumerate() {
+                data.add(i).write_unaligned(descriptor);
+            }
         }
         libc::sendmsg(fd, &head, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
     };

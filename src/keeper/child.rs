@@ -34,8 +34,13 @@ pub(crate) struct Job {
     pub window_end: RawFd,
     /// Directory to enter, if the clone could not do it; else negative.
     pub cgroup: RawFd,
+    /// Where the child writes its process id, [`PID_DIGITS`] and a zero byte at most; null: nowhere.
+    pub own_pid: *mut u8,
     pub inherited: Inherited,
 }
+
+/// Digits of the highest process id.
+pub(crate) const PID_DIGITS: usize = 10;
 
 const SIG_SETMASK: usize = libc::SIG_SETMASK as usize;
 const CLOSE_RANGE_UNSHARE: usize = 2;
@@ -163,6 +168,21 @@ unsafe fn run(job: &Job) -> (Step, isize) {
         }
         if head.flags & HAS_DIRECTORY != 0 {
             step!(Step::Directory, libc::SYS_chdir, job.directory);
+        }
+
+        if !job.own_pid.is_null() {
+            let mut left = raw(libc::SYS_getpid, [0; 5]) as usize;
+            let mut length = 0;
+            let mut rest = left;
+            while rest > 0 {
+                (rest, length) = (rest / 10, length + 1);
+            }
+            job.own_pid.add(length).write(0);
+            while length > 0 {
+                length -= 1;
+                job.own_pid.add(length).write(b'0' + (left % 10) as u8);
+                left /= 10;
+            }
         }
 
         raw(libc::SYS_prctl, [libc::PR_SET_TIMERSLACK as usize, job.inherited.slack, 0, 0, 0]);

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
+use crate::bank::Bank;
 use crate::channel::{Channel, Closed, Phase, receive, send};
 use crate::children::Waiting;
 use crate::daemon::{Life, Rest, SECOND, Stop};
@@ -17,7 +18,7 @@ use crate::setup::{self, Listener, say};
 use crate::start::{Failure, Starter};
 use crate::sys::{self, Epoll};
 use crate::table::{State, Table};
-use crate::wire::{MESSAGE, Malformed, Message, Order, Records};
+use crate::wire::{DESCRIPTORS, MESSAGE, Malformed, Message, Order, Records};
 use crate::{Config, TRY_AGAIN};
 
 // What an epoll event is about: the upper four bits; an entry has its slot and the low bits of its generation
@@ -75,6 +76,7 @@ pub(crate) struct Keeper {
     pub starter: Starter,
     pub owners: Vec<Owner>,
     pub waiting: VecDeque<Waiting>,
+    pub bank: Bank,
     pub logs: Logs,
     pub eye: Eye,
     pub cgroup_kill: Option<File>,
@@ -143,6 +145,7 @@ impl Keeper {
             starter,
             owners: vec![Owner::Nobody; slots],
             waiting: VecDeque::with_capacity(64),
+            bank: Bank::default(),
             logs,
             eye: Eye::Shut,
             cgroup_kill: None,
@@ -384,6 +387,8 @@ impl Keeper {
                     channel.logs = true;
                 }
             }
+            Order::Put { name } => self.bank.put(name, descriptors.next().ok_or(())?),
+            Order::Drop { name } => self.bank.drop(name),
             Order::Pong => {}
             Order::Notify { text } => {
                 if let Some(listener) = &self.listener {
@@ -475,12 +480,23 @@ impl Keeper {
     fn send(&mut self) {
         while let Some(channel) = self.channel.as_mut().filter(|c| !c.blocked) {
             self.message.clear();
-            let composed = channel.compose(&mut self.message, &self.table, self.orphans);
+            let composed = channel.compose(&mut self.message, &self.table, &self.bank, self.orphans);
             if self.message.is_empty() {
                 return;
             }
-            let hello = matches!(channel.phase, Phase::Hello).then(|| self.logs.page.as_raw_fd());
-            match send(channel.fd.as_raw_fd(), self.message.bytes(), hello) {
+            let mut descriptors = [0; DESCRIPTORS];
+            let count = match channel.phase {
+                Phase::Hello => {
+                    descriptors[0] = self.logs.page.as_raw_fd();
+                    1
+                }
+                Phase::Bank(from) => {
+                    let held = (from..from + composed.banked).filter_map(|n| self.bank.get(n));
+                    held.zip(&mut descriptors).map(|((_, fd), place)| *place = fd.as_raw_fd()).count()
+                }
+                Phase::Entries(_) | Phase::Live => 0,
+            };
+            match send(channel.fd.as_raw_fd(), self.message.bytes(), &descriptors[..count]) {
                 Ok(()) => {
                     self.table.told(composed.news);
                     channel.sent(composed);

@@ -18,6 +18,7 @@
 //! | `daemon` | the daemon's life; what happens when it is dead, hangs or talks nonsense |
 //! | `table` | one entry for each name |
 //! | [`init`] | one command instead of a daemon; [`first`]: before `main`; `strays`: processes nobody minds |
+//! | `bank` | descriptors that outlive the daemon: listening sockets |
 //! | `start`, `child` | from an image to a process, and what happens in the child |
 //! | [`drain`] | log pipes while the daemon is away |
 //! | `setup` | lock, limits, signals, before the loop begins |
@@ -27,6 +28,7 @@
 //! depend on how much it holds; an end stays in the table until the daemon has acknowledged it; nothing the
 //! daemon sends can harm it.
 
+mod bank;
 mod channel;
 mod child;
 mod children;

@@ -15,7 +15,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
-use crate::child::{self, Job};
+use crate::child::{self, Job, PID_DIGITS};
 use crate::image::{Checked, Head, LARGEST, Stdin, Step};
 use crate::sys;
 use crate::wire::EXTRAS;
@@ -30,6 +30,8 @@ const WINDOW: usize = 2 + EXTRAS;
 /// guard page, stack, job, image with pointers.
 const SLOT: usize = PAGE + STACK + PAGE + LARGEST;
 const SLOTS: usize = 64;
+/// An addition that begins like this, with room for [`PID_DIGITS`] digits, tells the child its own number.
+const OWN_PID: &[u8] = b"LISTEN_PID=";
 
 const CLONE_CLEAR_SIGHAND: u64 = 1 << 32;
 const CLONE_INTO_CGROUP: u64 = 1 << 33;
@@ -360,8 +362,12 @@ fn load(slot: &mut Slot, start: &Start) -> Result<Job, Failure> {
     offsets.by_ref().take(head.arguments as usize).for_each(|o| put(Some(o)));
     put(None);
     let mut next = additions_at;
+    let mut own_pid = None;
     for text in start.additions.split_inclusive(|&b| b == 0) {
         put(Some(next));
+        if text.starts_with(OWN_PID) && text.len() > OWN_PID.len() + PID_DIGITS {
+            own_pid = Some(next + OWN_PID.len());
+        }
         next += text.len();
     }
     offsets.for_each(|o| put(Some(o)));
@@ -384,6 +390,7 @@ fn load(slot: &mut Slot, start: &Start) -> Result<Job, Failure> {
         extra_count: 0,
         window_end: 3,
         cgroup: -1,
+        own_pid: own_pid.map_or(std::ptr::null_mut(), |at| base.cast_mut().wrapping_add(at)),
         inherited: Inherited::default(),
     })
 }
@@ -413,7 +420,8 @@ mod tests {
         let arguments = vec![text("sh"), text("-c"), text(script)];
         let image = Image { program: text(program), arguments, ..Image::default() }.encode();
         let source = Source::Bytes(&image);
-        let start = Start { image: source, additions: b"X=7\0", output: None, cgroup: None, extras: &[] };
+        let additions = b"X=7\0LISTEN_PID=##########\0";
+        let start = Start { image: source, additions, output: None, cgroup: None, extras: &[] };
         let child = starter.start(&start, sys::now()).expect("cloned");
         let mut status = 0;
         // SAFETY: waits for the child above.
@@ -424,7 +432,11 @@ mod tests {
     #[test]
     fn both_kinds_of_clone_execute_and_tell_why_not() {
         for clone3 in [true, false] {
-            assert_eq!(check(clone3, "/bin/sh", "exit $X"), (Ok(()), 7), "clone3: {clone3}");
+            assert_eq!(
+                check(clone3, "/bin/sh", "[ $LISTEN_PID = $$ ] && exit $X"),
+                (Ok(()), 7),
+                "clone3: {clone3}"
+            );
             let failure = Failure { step: Step::Execute, errno: libc::ENOENT };
             assert_eq!(check(clone3, "/no/such", "").0, Err(failure), "clone3: {clone3}");
         }

@@ -27,6 +27,8 @@ pub const EXTRAS: usize = 12;
 pub const NAME: usize = 255;
 /// Slots of the keeper's table.
 pub const SLOTS: usize = 16 << 10;
+/// Descriptors the bank can hold.
+pub const BANK: usize = 4 << 10;
 /// Log pipes the keeper can hold.
 pub const LOGS: usize = 16 << 10;
 
@@ -106,6 +108,16 @@ pub enum Order<'a> {
         /// The message.
         text: &'a [u8],
     },
+    /// Descriptor: to be held under this name until [`Order::Drop`], whatever becomes of the daemon.
+    Put {
+        /// Chosen by the daemon.
+        name: &'a [u8],
+    },
+    /// No longer to be held.
+    Drop {
+        /// As it was put.
+        name: &'a [u8],
+    },
     /// When the daemon has ended, end with this code.
     Exit {
         /// Exit code.
@@ -156,6 +168,11 @@ pub enum Report<'a> {
         /// Process id; 0 if there is none.
         pid: i32,
         /// Whose; empty after the snapshot.
+        name: &'a [u8],
+    },
+    /// In the snapshot. Descriptor: what is held under this name.
+    Bank {
+        /// As it was put.
         name: &'a [u8],
     },
     /// Everything has been told.
@@ -299,6 +316,8 @@ impl Message {
             Order::Pong => self.record(10, 0, 0, 0, &[]),
             Order::Notify { text } => self.record(11, 0, text.len() as u32, 0, &[text]),
             Order::Exit { code } => self.record(12, 0, u32::from(*code), 0, &[]),
+            Order::Put { name } => self.record(13, 1, name.len() as u32, 0, &[name]),
+            Order::Drop { name } => self.record(14, 0, name.len() as u32, 0, &[name]),
         }
     }
 
@@ -331,6 +350,7 @@ impl Message {
             Report::Signalled { signal } => self.record(6, 0, u32::from(*signal), 0, &[]),
             Report::Ping => self.record(7, 0, 0, 0, &[]),
             Report::Logs => self.record(8, 0, 0, 0, &[]),
+            Report::Bank { name } => self.record(9, 1, name.len() as u32, 0, &[name]),
         }
     }
 }
@@ -401,12 +421,14 @@ impl<'a> Records<'a> {
             10 => Order::Pong,
             11 => Order::Notify { text: r.payload.get(..r.slot as usize).ok_or(Malformed)? },
             12 => Order::Exit { code: u8::try_from(r.slot).map_err(|_| Malformed)? },
+            13 => Order::Put { name: name_of(&r)? },
+            14 => Order::Drop { name: name_of(&r)? },
             _ => return Err(Malformed),
         };
         let expected = match &order {
             Order::Define { output, .. } => 1 + usize::from(*output),
             Order::Spawn { cgroup, targets, .. } => targets.count + usize::from(*cgroup),
-            Order::Cgroup => 1,
+            Order::Cgroup | Order::Put { .. } => 1,
             Order::Log { .. } => 2,
             _ => 0,
         };
@@ -442,6 +464,7 @@ impl<'a> Records<'a> {
             6 => Report::Signalled { signal: r.slot as u8 },
             7 => Report::Ping,
             8 => Report::Logs,
+            9 => Report::Bank { name: name_of(&r)? },
             _ => return Err(Malformed),
         }))
     }
@@ -460,6 +483,12 @@ impl<'a> Records<'a> {
         self.rest = &self.rest[length..];
         Ok(Some(Record { kind, descriptors: usize::from(descriptors), slot, generation, payload }))
     }
+}
+
+/// A name whose length stands where other records have their slot.
+fn name_of<'a>(r: &Record<'a>) -> Result<&'a [u8], Malformed> {
+    let length = below(r.slot, NAME + 1)? as usize;
+    r.payload.get(..length).filter(|name| !name.is_empty()).ok_or(Malformed)
 }
 
 fn number(bytes: &[u8]) -> Result<(u32, &[u8]), Malformed> {
@@ -495,6 +524,8 @@ mod tests {
             Order::Logs,
             Order::Pong,
             Order::Notify { text: b"READY=1" },
+            Order::Put { name: b"stream 127.0.0.1:80" },
+            Order::Drop { name: b"stream 127.0.0.1:80" },
             Order::Exit { code: 75 },
         ];
         let mut message = Message::default();
@@ -518,6 +549,7 @@ mod tests {
             entry(State::Ended(Status::Signal(9)), b""),
             entry(State::Ended(Status::Unknown), b""),
             entry(State::Failed { step: 4, errno: 2 }, b""),
+            Report::Bank { name: b"unix /run/x" },
             Report::End,
             Report::Refused { slot: 5, generation: 6 },
             Report::Orphans { count: 12 },

@@ -21,6 +21,7 @@ use woodward_keeper::drain::Turn;
 use woodward_keeper::image::Step;
 use woodward_keeper::wire::{self, Order, Records, Report, State, Status};
 
+use super::bank::Bank;
 use super::cgroup::{Cgroups, Group};
 use super::family::{self, Family};
 use super::slots::{Slot, Stage, Table};
@@ -34,6 +35,7 @@ pub(super) struct Client {
     pub turn: Turn,
     pub turned: Notify,
     pub cgroups: Option<Cgroups>,
+    pub bank: Bank,
     pub state: Mutex<Table>,
     pub inbox: mpsc::UnboundedSender<Local>,
     pub found: Vec<Found>,
@@ -89,14 +91,18 @@ impl Client {
         let mut buffer = vec![0; wire::MESSAGE];
         let (mut keeper, mut page, mut ended) = (0, None, false);
         let mut table = Table::default();
-        let mut found = Vec::new();
+        let (mut found, mut banked) = (Vec::new(), Vec::new());
         while !ended {
-            let (length, descriptor) = receive(&channel, &mut buffer).await?;
-            page = page.or(descriptor);
+            let (length, descriptors) = receive(&channel, &mut buffer).await?;
+            let mut descriptors = descriptors.into_iter();
             let mut records = Records::of(&buffer[..length]).map_err(malformed)?;
             while let Some(report) = records.report().map_err(malformed)? {
                 match report {
-                    Report::Hello { pid } => keeper = pid as i32,
+                    Report::Hello { pid } => (keeper, page) = (pid as i32, descriptors.next()),
+                    Report::Bank { name } => {
+                        let name = String::from_utf8_lossy(name).into_owned();
+                        banked.extend(descriptors.next().map(|fd| (name, fd)));
+                    }
                     Report::Entry { slot, generation, state, pid, name } => {
                         found.extend(table.enter(slot, generation, state, pid, name));
                     }
@@ -118,6 +124,7 @@ impl Client {
             turn: Turn::map(&page)?,
             turned: Notify::new(),
             cgroups,
+            bank: Bank::of(banked),
             state: Mutex::new(table),
             inbox,
             found,
@@ -314,7 +321,7 @@ impl Client {
                 Report::Logs if self.turn.is_daemons() => self.turned.notify_one(),
                 // We did not answer for a while.
                 Report::Logs => self.order(&mut self.lock(), &Order::Logs, Vec::new()),
-                Report::Hello { .. } | Report::End => {}
+                Report::Hello { .. } | Report::Bank { .. } | Report::End => {}
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 //! Nothing here decides. A process is asked for with [`Launch`]; what becomes of it comes to its sink, in
 //! order.
 
+pub mod bank;
 mod cgroup;
 mod client;
 pub mod clock;
@@ -93,6 +94,12 @@ impl Os {
     /// failed); `done` is called when nothing is left, never before this returns.
     pub fn clear(&self, path: &str, generation: u64, done: Box<dyn FnOnce() + Send>) {
         self.client.clear(path, generation, done);
+    }
+
+    /// The main process of this generation has ended and nothing of it is left; another one may follow in the
+    /// same generation.
+    pub fn rest(&self, path: &str, generation: u64) {
+        self.client.rest(path, generation);
     }
 
     /// The child is gone for good: its name, its control group and its place in the keeper are free.

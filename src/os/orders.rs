@@ -309,6 +309,18 @@ impl Client {
         let _ = self.inbox.send(Local::Adopted(slot, generation, ended));
     }
 
+    /// See [`super::Os::rest`].
+    pub fn rest(&self, path: &str, generation: u64) {
+        let mut table = self.lock();
+        let slot = table.find(path, Role::Main);
+        if let Some(slot) = slot.filter(|&slot| {
+            let place = &table.slots[slot as usize];
+            place.generation == generation && place.stage == Stage::Idle
+        }) {
+            self.release(&mut table, slot);
+        }
+    }
+
     /// See [`super::Os::forget`].
     pub fn forget(&self, path: &str) {
         let mut table = self.lock();
@@ -324,7 +336,7 @@ impl Client {
 
     /// See [`super::Os::exit`].
     pub fn exit(&self, code: u8) {
-        let mut table = self.lock();
+        let table = self.lock();
         for group in table.children.values().filter_map(|child| child.group.as_ref()) {
             group.remove();
             group.parent().remove();
@@ -332,8 +344,9 @@ impl Client {
         for group in self.cgroups.iter().flat_map(Cgroups::all).collect::<Vec<_>>().iter().rev() {
             group.remove();
         }
-        self.order(&mut table, &Order::Exit { code }, Vec::new());
         drop(table);
+        self.close_sockets();
+        self.order(&mut self.lock(), &Order::Exit { code }, Vec::new());
         // The caller is about to end: now or never.
         for _ in 0..100 {
             if self.flush() {

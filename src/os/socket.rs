@@ -36,15 +36,15 @@ pub(super) fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-/// One message; with the first comes a descriptor.
+/// One message and its descriptors.
 pub(super) async fn receive(
     channel: &AsyncFd<OwnedFd>,
     buffer: &mut [u8],
-) -> io::Result<(usize, Option<OwnedFd>)> {
+) -> io::Result<(usize, Vec<OwnedFd>)> {
     loop {
         let mut ready = channel.readable().await?;
         let fd = channel.get_ref().as_raw_fd();
-        let mut space = nix::cmsg_space!([RawFd; 1]);
+        let mut space = nix::cmsg_space!([RawFd; wire::DESCRIPTORS]);
         let mut pieces = [IoSliceMut::new(buffer)];
         match recvmsg::<()>(
             fd,
@@ -54,15 +54,14 @@ pub(super) async fn receive(
         ) {
             Ok(message) if message.bytes == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(message) => {
-                let mut descriptor = None;
+                let mut descriptors = Vec::new();
                 for control in message.cmsgs()? {
                     if let ControlMessageOwned::ScmRights(numbers) = control {
                         // SAFETY: new descriptors that nobody else knows.
-                        let owned = numbers.into_iter().map(|n| unsafe { OwnedFd::from_raw_fd(n) });
-                        descriptor = owned.reduce(|_, last| last);
+                        descriptors.extend(numbers.into_iter().map(|n| unsafe { OwnedFd::from_raw_fd(n) }));
                     }
                 }
-                return Ok((message.bytes, descriptor));
+                return Ok((message.bytes, descriptors));
             }
             Err(Errno::EAGAIN) => ready.clear_ready(),
             Err(Errno::EINTR) => {}

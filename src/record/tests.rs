@@ -9,32 +9,11 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
-use crate::tree::{Identity, RateLimit, Stdin, Stop};
+use crate::tree::RateLimit;
 
 /// A worker about which nothing is special.
 pub(super) fn worker(output: Output) -> WorkerPlan {
-    WorkerPlan {
-        path: "t/a".to_owned(),
-        description: None,
-        oneshot: false,
-        command: vec!["true".to_owned()],
-        command_on_restart: None,
-        identity: Identity::default(),
-        working_directory: None,
-        directories: Vec::new(),
-        stdin: Stdin::Null,
-        environment: Default::default(),
-        before_start: Vec::new(),
-        after_ready: Vec::new(),
-        after_stop: Vec::new(),
-        output,
-        log_rate_limit: None,
-        ready: None,
-        stop: Stop::default(),
-        health: None,
-        reload: None,
-        secret_names: Vec::new(),
-    }
+    WorkerPlan { path: "t/a".to_owned(), command: vec!["true".to_owned()], output, ..WorkerPlan::default() }
 }
 
 /// A record in a directory of its own, and a child in it.

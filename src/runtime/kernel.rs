@@ -30,6 +30,7 @@ use super::block::Block;
 use super::inbox::{Inbox, Input, InstanceAnswer, Turn};
 use super::publish::Publisher;
 use super::rows::{Running, Sayings};
+use super::sockets;
 use super::table::Table;
 use super::view::View;
 use super::worker::{Child, House, Said, Seat, StartError};
@@ -385,7 +386,7 @@ impl Kernel {
                 self.record.fact(FactLine::note(clock::wall(), incident, path, generation.0, kind, text));
             }
             Said::Status(text) => {
-                live.status = Some(text);
+                live.status = Some(text).filter(|text| !text.is_empty());
                 self.publisher.touch(self.engine.path_of(generation));
             }
         }
@@ -637,6 +638,7 @@ impl Kernel {
             |path| vanished.push(path.to_owned()),
         );
         vanished.iter().for_each(|path| self.forget(path));
+        sockets::tidy(&self.house.os, &self.engine, &self.table, self.children.values());
     }
 
     /// A child is no more. What was planned may be asked for its lines and its past all the same, and may come back.

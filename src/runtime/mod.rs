@@ -5,6 +5,7 @@
 //! * [`readiness`]: the conditions themselves.
 //! * [`publish`]: the view that `status` shows, read without asking anybody.
 //! * [`table`]: what the engine's keys mean. [`inbox`]: the kernel's mailbox. [`rows`]: how a row is printed.
+//! * [`sockets`]: which of them stay open.
 //! * [`block`]: which generations are used up, for the next daemon.
 
 mod block;
@@ -13,6 +14,7 @@ mod kernel;
 mod publish;
 mod readiness;
 mod rows;
+mod sockets;
 mod table;
 #[cfg(test)]
 mod tests;

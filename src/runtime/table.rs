@@ -135,6 +135,11 @@ impl Table {
         Some((key(at), &self.workers[at].plan))
     }
 
+    /// Plans of all workers.
+    pub(super) fn plans(&self) -> impl Iterator<Item = &WorkerPlan> {
+        self.workers.iter().map(|entry| &*entry.plan)
+    }
+
     /// The worker planned under this path.
     pub(super) fn find(&self, path: &str) -> Option<Key> {
         self.workers.iter().position(|entry| entry.plan.path == path).map(key)

@@ -9,6 +9,7 @@ use super::health;
 use super::hints;
 use super::keys::{self, Key, Keys, Kind, Support};
 use super::settings::{Setting, Settings, Typed};
+use super::sockets;
 use super::source::Span;
 use super::units;
 use super::value::{Data, Table, Value};
@@ -88,8 +89,12 @@ pub fn value(
         | Kind::Vars
         | Kind::Unread => None,
         Kind::Table(_) if matches!(value.data, Data::Boolean(false)) => Some(Typed::Off),
-        Kind::Table(keys) => decoder.table(keys, at),
-        Kind::ChoiceOrTable(_, keys) if value.table().is_some() => decoder.table(keys, at),
+        Kind::Table(keys) => decoder.table(value, keys, at).map(Typed::Table),
+        Kind::Tables(_) if matches!(value.data, Data::Boolean(false)) => Some(Typed::Off),
+        Kind::Tables(keys) => decoder.tables(keys, at),
+        Kind::ChoiceOrTable(_, keys) if value.table().is_some() => {
+            decoder.table(value, keys, at).map(Typed::Table)
+        }
         Kind::ChoiceOrTable(words, _) | Kind::Choice(words) => decoder.choice(words),
         Kind::Environment => decoder.environment(at),
         Kind::Id => decoder.id(),
@@ -470,13 +475,23 @@ impl Decoder<'_, '_> {
         Some(Typed::Pairs(pairs))
     }
 
-    fn table(&mut self, keys: Keys, at: At<'_>) -> Option<Typed> {
-        let Some(written) = self.value.table() else { return self.wants("a table", "") };
+    fn tables(&mut self, keys: Keys, at: At<'_>) -> Option<Typed> {
+        let Some(list) = self.value.list() else { return self.wants("a list of tables", "write [{ ... }]") };
+        let tables: Vec<_> = list.iter().map(|element| self.table(element, keys, at)).collect();
+        tables.into_iter().collect::<Option<Vec<_>>>().map(Typed::Tables)
+    }
+
+    fn table(&mut self, value: &Value, keys: Keys, at: At<'_>) -> Option<Settings> {
+        let Some(written) = value.table() else {
+            let message = format!("`{}` wants a table, not {}", self.key.name, value.kind());
+            self.vars.report.error(value.span, message);
+            return None;
+        };
         let name = format!("{} of {}", self.key.name, at.name);
         let inner = At { keys, name: &name, around: Some(at.keys) };
         let settings = table(self.vars, written, inner, self.context);
         self.rules(written, &settings);
-        Some(Typed::Table(settings))
+        Some(settings)
     }
 
     /// What holds between the keys of one table.
@@ -501,6 +516,7 @@ impl Decoder<'_, '_> {
         match self.key.name {
             "health" => health::rules(self.vars, written, settings, whole),
             "reload" if whole => health::reload_rules(self.vars, self.value, written),
+            "listen" if whole => sockets::shape(&mut self.vars.report, written),
             _ => {}
         }
         let needed = match self.key.name {

@@ -17,7 +17,7 @@ use super::settings::{Settings, Typed};
 use super::source::Span;
 use super::value::{Data, Table, Value};
 use super::variables::{Context, Datum, Item, Mode, Origin, Variable, Variables};
-use super::{advice, each, hints, rules, supervisor, worker};
+use super::{advice, each, hints, rules, sockets, supervisor, worker};
 
 /// More children than this are a mistake in an `each`.
 pub const MOST_CHILDREN: usize = 100_000;
@@ -36,6 +36,8 @@ pub struct Reader {
     pub left_out: Vec<LeftOut>,
     /// Which key got which value where, for `plan PATH`; `None`: nobody wants to know.
     pub said: Option<Vec<Said>>,
+    /// Who listens where, and where that is said.
+    pub sockets: Vec<sockets::Taken>,
     /// Names in `after` that are no siblings; looked for elsewhere in the tree at the end.
     pub strangers: Vec<rules::Stranger>,
     /// woodward's own environment.
@@ -90,6 +92,7 @@ impl Reader {
             supervisors: Vec::new(),
             left_out: Vec::new(),
             said: None,
+            sockets: Vec::new(),
             strangers: Vec::new(),
             including: Vec::new(),
             children: 0,

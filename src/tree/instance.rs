@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::hints;
 use super::plan::{Check, Output, Probe, Reload, WorkerPlan};
+use super::sockets::Address;
 
 const OPEN: &str = "${arg.";
 
@@ -72,6 +73,12 @@ fn texts(plan: &mut WorkerPlan, fill: &mut impl FnMut(&mut String)) {
     plan.working_directory.iter_mut().chain(&mut plan.directories).for_each(|dir| path(dir, fill));
     if let Output::File { file, .. } = &mut plan.output {
         path(file, fill);
+    }
+    for listen in &mut plan.listen {
+        match &mut listen.address {
+            Address::Stream(text) | Address::Datagram(text) => fill(text),
+            Address::Unix(file) => path(file, fill),
+        }
     }
     match plan.health.as_mut().map(|health| &mut health.check) {
         Some(Check::Probe(asked)) => probe(asked, fill, &path),

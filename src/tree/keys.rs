@@ -84,6 +84,8 @@ pub enum Kind {
     Yes,
     /// A table with these keys; `false` takes an inherited one away.
     Table(Keys),
+    /// A list of tables with these keys.
+    Tables(Keys),
     /// One of these words, or a table with these keys.
     ChoiceOrTable(&'static [&'static str], Keys),
     /// `each = { x = ... }`.
@@ -257,7 +259,7 @@ pub const INHERITED: &[Key] = &[
     key("health", Kind::Table(&[HEALTH]), "", "Checks while it runs; without a probe that of ready."),
     key("stop", Kind::Table(&[STOP]), "", "How it is asked to stop."),
     key("reload", Kind::Table(&[RELOAD]), "", "The service's own reload: a signal or a command."),
-    coming("listen", Support::Part(2), "Sockets that are kept across restarts."),
+    key("listen", Kind::Tables(LISTEN), "", "Sockets that are kept open across restarts."),
     coming("memory_max", Support::Part(2), "Memory beyond which it is killed."),
     coming("memory_high", Support::Part(2), "Memory beyond which it is slowed down."),
     coming("cpu_weight", Support::Part(2), "Share of the processor under load."),
@@ -288,6 +290,19 @@ pub const LIMIT: &[Key] = &[
     key("exhausted", Kind::Choice(&["park", "escalate"]), "park", "What then."),
     key("retry_after", Kind::Duration, "", "A parked child is tried again after this time."),
 ];
+
+/// Keys of one of `listen`.
+pub const LISTEN: Keys = &[&[
+    key("name", Kind::Text, "", "Its name in LISTEN_FDNAMES; default: the id."),
+    key("stream", Kind::Text, "", "TCP, \"host:port\"; the host is an address, localhost or *."),
+    key("datagram", Kind::Text, "", "UDP, \"host:port\"."),
+    key("unix", Kind::Path, "", "A stream socket of the file system."),
+    key("mode", Kind::Octal, "0666", "With unix: who may connect."),
+    key("user", Kind::Account, "", "With unix: whose file; default: woodward's own."),
+    key("group", Kind::Account, "", "With unix: whose file."),
+    key("backlog", Kind::Integer(1, 65_535), "4096", "So many connections wait to be accepted."),
+    key("lazy", Kind::Boolean, "false", "The process is started at the first connection."),
+]];
 
 /// Keys of `limits`.
 pub const LIMITS: &[Key] = &[

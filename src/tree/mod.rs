@@ -29,6 +29,7 @@ mod rules;
 mod said;
 pub mod schema;
 mod settings;
+pub mod sockets;
 mod source;
 mod supervisor;
 pub mod units;
@@ -47,6 +48,7 @@ pub(crate) use hints::nearest;
 pub use instance::instantiate;
 pub use plan::*;
 pub use said::Said;
+pub use sockets::{Address, Listen};
 pub use source::Place;
 
 use decode::At;
@@ -139,6 +141,7 @@ fn reading(path: &Path, options: &Options, tell: bool) -> Reading {
         root(&mut reader, &tree, id, options)
     });
     rules::strangers(&mut reader);
+    sockets::twice(&mut reader);
     let failed = reader.report().errors() > 0;
     let Reader { mut vars, workers, supervisors, left_out, said, .. } = reader;
     let mut said = said.unwrap_or_default();

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use woodward_engine::spec;
 
+use super::sockets::Listen;
+
 /// One tree, ready to be run, simulated or printed.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -37,7 +39,7 @@ pub struct LeftOut {
 }
 
 /// Everything needed to run one worker. Variables, inheritance and environment files are resolved.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct WorkerPlan {
     /// Full path; of a template the supervisor's path and the template's id.
     pub path: String,
@@ -72,6 +74,12 @@ pub struct WorkerPlan {
     pub log_rate_limit: Option<RateLimit>,
     /// The readiness condition; its times are the engine's.
     pub ready: Option<Probe>,
+    /// Sockets it is given, in the order of its descriptors.
+    pub listen: Vec<Listen>,
+    /// Its process is started when somebody connects.
+    pub lazy: bool,
+    /// With `lazy`: ends besides exit 0 after which it waits for somebody again.
+    pub calm_ends: Vec<spec::Status>,
     /// How it is asked to stop.
     pub stop: Stop,
     /// What is asked while it runs.

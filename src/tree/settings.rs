@@ -50,6 +50,8 @@ pub enum Typed {
     Pairs(Vec<(String, String)>),
     /// A table.
     Table(Settings),
+    /// A list of tables.
+    Tables(Vec<Settings>),
 }
 
 /// A key that was written, with its value and place.
@@ -134,12 +136,28 @@ impl Settings {
         }
     }
 
+    /// A list of tables.
+    pub fn tables(&self, key: &str) -> &[Settings] {
+        match self.get(key) {
+            Some(Typed::Tables(tables)) => tables,
+            _ => &[],
+        }
+    }
+
     /// A table.
     pub fn table(&self, key: &str) -> Option<&Settings> {
         match self.get(key)? {
             Typed::Table(table) => Some(table),
             _ => None,
         }
+    }
+}
+
+/// As an inline table.
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let one = |setting: &Setting| format!("{} = {}", setting.key, setting.typed);
+        write!(f, "{{ {} }}", self.all.iter().map(one).collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -185,9 +203,9 @@ impl fmt::Display for Typed {
                 };
                 write!(f, "[{}]", statuses.iter().map(one).collect::<Vec<_>>().join(", "))
             }
-            Typed::Table(settings) => {
-                let one = |setting: &Setting| format!("{} = {}", setting.key, setting.typed);
-                write!(f, "{{ {} }}", settings.all.iter().map(one).collect::<Vec<_>>().join(", "))
+            Typed::Table(settings) => write!(f, "{settings}"),
+            Typed::Tables(list) => {
+                write!(f, "[{}]", list.iter().map(Settings::to_string).collect::<Vec<_>>().join(", "))
             }
         }
     }

@@ -16,6 +16,7 @@ use super::plan::{Identity, KillMode, Output, Probe, RateLimit, Resource, Stdin,
 use super::rules;
 use super::said;
 use super::settings::{Settings, Typed};
+use super::sockets;
 use super::source::Span;
 use super::supervisor;
 use super::value::Table;
@@ -49,6 +50,7 @@ pub fn worker(
     rules::worker(&mut reader.vars, own, &settings, oneshot, &path);
 
     let plan = plan(reader, &settings, path.clone(), oneshot, &environment);
+    sockets::worker(reader, own, &settings, &plan, mode);
     advice::worker(&mut reader.vars.report, own, &settings, &plan, mode);
     let after = after_of(&mut reader.vars, own, &context);
     let stop_signal = plan.stop.signal;
@@ -137,11 +139,13 @@ fn plan(
     environment: &Environment,
 ) -> WorkerPlan {
     let working_directory = settings.text("working_directory").map(PathBuf::from);
+    let lazy = sockets::is_lazy(settings);
+    let id = path.rsplit('/').next().unwrap_or_default().to_owned();
     let at =
         |path: &str| working_directory.as_ref().map_or_else(|| PathBuf::from(path), |dir| dir.join(path));
     let secret =
         |(name, (_, from)): (&String, &(String, From))| matches!(from, From::File(_)).then(|| name.clone());
-    let ready = settings.table("ready").filter(|_| !oneshot).and_then(|table| probe(table, at));
+    let ready = settings.table("ready").filter(|_| !oneshot && !lazy).and_then(|table| probe(table, at));
     let health_probe = settings.table("health").and_then(|table| probe(table, at));
     WorkerPlan {
         path,
@@ -163,13 +167,16 @@ fn plan(
         },
         environment: reader.environments.shared(environment),
         before_start: settings.commands("before_start"),
-        after_ready: settings.commands("after_ready"),
+        after_ready: if lazy { Vec::new() } else { settings.commands("after_ready") },
         after_stop: settings.commands("after_stop"),
         output: output(settings, at),
         log_rate_limit: settings.table("log_rate_limit").map(|table| RateLimit {
             lines: table.integer("lines").unwrap_or(u32::MAX),
             per: table.duration("per").unwrap_or(Duration::from_secs(1)),
         }),
+        calm_ends: if lazy { statuses(settings, "success_exit_status") } else { Vec::new() },
+        lazy,
+        listen: sockets::listen(settings, &id, at),
         stop: stop(settings.table("stop")),
         health: health::health(settings, ready.as_ref(), health_probe, at).filter(|_| !oneshot),
         reload: health::reload(settings),

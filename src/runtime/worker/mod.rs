@@ -19,12 +19,15 @@
 //! more memory than everything else of a service. A *plain* child, with nothing to run or to ask beside its main
 //! process, has none at all: each of its steps is one order to the keeper, done in the kernel's own turn.
 //!
+//! A lazy service listens between *Opening* and *Before*; see [`listening`].
+//!
 //! A worker decides nothing: the kernel asks it to stop or kills it, and it says what has become of that. What it
 //! knows lives in its [`Seat`], outside the actor, and every message only means "look again". So an actor that
 //! panicked is replaced by a new one for the same seat, which goes on where the old one was, and so it is with a step
 //! that panicked in the kernel's turn; the service never notices.
 
 mod commands;
+mod listening;
 mod probing;
 mod seat;
 
@@ -52,7 +55,7 @@ pub(super) enum Said {
     Ended(Exit),
     /// A note for the record: a word in snake_case and a clause.
     Note(&'static str, String),
-    /// `STATUS=` of sd_notify.
+    /// `STATUS=` of sd_notify; empty: nothing any more.
     Status(String),
 }
 

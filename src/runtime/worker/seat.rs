@@ -12,9 +12,10 @@ use std::time::Duration;
 use ractor::{ActorId, ActorRef, ActorRuntime};
 use tokio::net::unix::pipe;
 use tokio::task::AbortHandle;
-use woodward_engine::{Exit, Gen, Incident};
+use woodward_engine::{Exit, Gen, Incident, Reason};
 
 use super::commands::{self, Additions};
+use super::listening::Lazy;
 use super::{Look, Said, StartError, Worker};
 use crate::os::notify::{Notice, NotifyServer};
 use crate::os::{ExitStatus, Launch, Os, ProcessEvent, Program, Role, Scope, SpawnError};
@@ -59,6 +60,11 @@ impl Child {
         Child { path, plan, shutdown, stream, first, again }
     }
 
+    /// What is executed at the first start.
+    pub(super) fn program(&self) -> &Program {
+        &self.first
+    }
+
     /// It stands in a tree file under this very path; otherwise it was added at run time.
     pub(in crate::runtime) fn is_planned(&self) -> bool {
         *self.plan.path == *self.path
@@ -79,7 +85,7 @@ impl Child {
 
 /// One generation of one child.
 pub(in crate::runtime) struct Seat {
-    house: Arc<House>,
+    pub(super) house: Arc<House>,
     /// Whose.
     pub(in crate::runtime) child: Arc<Child>,
     /// Which.
@@ -90,13 +96,13 @@ pub(in crate::runtime) struct Seat {
 }
 
 /// What has happened, and what is next.
-struct Log {
+pub(super) struct Log {
     /// `None`: there is nothing to do.
     actor: Option<ActorRef<Look>>,
     /// Something has happened since its actor last looked.
     unseen: bool,
-    step: Step,
-    aim: Aim,
+    pub(super) step: Step,
+    pub(super) aim: Aim,
     main: Main,
     helper: Helper,
     helpers: u32,
@@ -106,15 +112,17 @@ struct Log {
     newline: Option<pipe::Receiver>,
     not_ready: Option<String>,
     killed: bool,
-    outcome: Option<Outcome>,
+    pub(super) outcome: Option<Outcome>,
+    pub(super) lazy: Lazy,
     #[cfg(test)]
     panic_next: bool,
 }
 
 /// See the picture in [`super`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
     Opening,
+    Listening,
     Before(usize),
     Launching,
     Proving,
@@ -131,7 +139,7 @@ enum Step {
 
 /// What the kernel wants of it; grows only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Aim {
+pub(super) enum Aim {
     Run,
     Stop,
     Kill,
@@ -179,6 +187,14 @@ pub(super) enum Outcome {
     Ended(Exit),
 }
 
+impl Log {
+    /// Another process of the same generation: what was of the one before is forgotten.
+    pub(super) fn begin_again(&mut self) {
+        (self.main, self.helper, self.left) = (Main::NotYet, Helper::Idle, Left::Unknown);
+        (self.proof, self.not_ready, self.killed, self.outcome) = (Proof::Wanted, None, false, None);
+    }
+}
+
 impl Seat {
     /// A generation that is to be started.
     pub(in crate::runtime) fn new(
@@ -203,6 +219,7 @@ impl Seat {
             not_ready: None,
             killed: false,
             outcome: None,
+            lazy: Lazy::default(),
             #[cfg(test)]
             panic_next: false,
         };
@@ -221,6 +238,7 @@ impl Seat {
             let mut log = seat.lock();
             log.step = if ready { Step::Serving } else { Step::Proving };
             log.main = Main::Launched;
+            log.lazy.told = true;
         }
         if seat.wants_notify() {
             seat.listen();
@@ -270,7 +288,7 @@ impl Seat {
     /// Whether its actor has nothing to do any more, or for the time being.
     pub(super) fn leaves(&self) -> bool {
         let mut log = self.lock();
-        let leaves = !log.unseen && matches!(log.step, Step::Serving | Step::Over);
+        let leaves = !log.unseen && matches!(log.step, Step::Listening | Step::Serving | Step::Over);
         if leaves {
             log.actor = None;
         }
@@ -331,6 +349,7 @@ impl Seat {
             }
             let next = match step {
                 Step::Opening => Some(self.open()),
+                Step::Listening => self.listening(),
                 Step::Before(n) => self.before(n),
                 Step::Launching => self.launching(),
                 Step::Proving | Step::Greeting(_) | Step::Serving | Step::Commanding | Step::Signalled => {
@@ -339,6 +358,7 @@ impl Seat {
                 Step::Clearing => self.clearing(),
                 Step::After(n) => self.after(n),
                 Step::Sweeping => self.sweep().then_some(Step::Closing),
+                Step::Closing if self.rests() => Some(Step::Listening),
                 Step::Closing => Some(self.close()),
                 Step::Over => None,
             };
@@ -354,7 +374,7 @@ impl Seat {
         if let Some(stream) = &self.child.stream {
             stream.begin(self.generation.0, self.incident.0);
         }
-        Step::Before(0)
+        if self.child.plan.lazy { Step::Listening } else { Step::Before(0) }
     }
 
     fn before(self: &Arc<Seat>, n: usize) -> Option<Step> {
@@ -385,6 +405,10 @@ impl Seat {
         };
         match refused {
             Some(why) => Some(self.ends(Outcome::Failed(why))),
+            None if self.child.plan.lazy => {
+                self.say(Said::Status(String::new()));
+                Some(Step::Serving)
+            }
             None => {
                 self.say(Said::Started);
                 Some(Step::Proving)
@@ -490,7 +514,7 @@ impl Seat {
     }
 
     /// The outcome is settled, what is left of it must go.
-    fn ends(&self, outcome: Outcome) -> Step {
+    pub(super) fn ends(&self, outcome: Outcome) -> Step {
         self.seek_no_more();
         self.lock().outcome.get_or_insert(outcome);
         Step::Clearing
@@ -519,7 +543,11 @@ impl Seat {
             tokio::spawn(async move {
                 tokio::time::sleep(time).await;
                 if let Some(seat) = seat.upgrade() {
-                    seat.record(|log| log.aim = Aim::Kill);
+                    seat.record(|log| {
+                        if matches!(log.step, Step::After(_)) {
+                            log.aim = Aim::Kill;
+                        }
+                    });
                 }
             });
         }
@@ -580,8 +608,16 @@ impl Seat {
         if let (true, Some(server)) = (self.wants_notify(), &self.house.notify) {
             server.mute(&self.child.path);
         }
-        let outcome = self.lock().outcome.take();
+        let (outcome, told) = {
+            let mut log = self.lock();
+            (log.outcome.take(), log.lazy.told)
+        };
         self.say(match outcome {
+            // A lazy service is ready before its process is: a start that fails is an end.
+            Some(Outcome::Failed(why)) if told => {
+                self.say(Said::Note("start_failed", format!("cannot start: {}", why.text)));
+                Said::Ended(Exit::Reason(Reason::FailedStart))
+            }
             Some(Outcome::Failed(why)) => Said::Failed(why),
             Some(Outcome::Ended(exit)) => Said::Ended(exit),
             None => Said::Ended(Exit::Unknown),
@@ -592,7 +628,14 @@ impl Seat {
     fn launch_main(self: &Arc<Seat>) {
         let plan = &self.child.plan;
         let mut additions = self.own_names();
-        let mut descriptors = Vec::new();
+        let (mut descriptors, of_sockets) = match self.sockets() {
+            Ok(sockets) => sockets,
+            Err(error) => {
+                self.lock().main = Main::Refused(error);
+                return;
+            }
+        };
+        additions.extend(of_sockets);
         match (&plan.ready, &self.house.notify) {
             (Some(Probe::Notify), Some(server)) => {
                 self.listen();
@@ -772,11 +815,11 @@ impl Seat {
         }
     }
 
-    fn say(&self, said: Said) {
+    pub(super) fn say(&self, said: Said) {
         self.house.kernel.post(Input::Said { generation: self.generation, said });
     }
 
-    fn record(self: &Arc<Seat>, change: impl FnOnce(&mut Log)) {
+    pub(super) fn record(self: &Arc<Seat>, change: impl FnOnce(&mut Log)) {
         let mut log = self.lock();
         change(&mut log);
         let known = std::mem::replace(&mut log.unseen, true);
@@ -794,7 +837,7 @@ impl Seat {
         self.lock().step
     }
 
-    fn lock(&self) -> MutexGuard<'_, Log> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
