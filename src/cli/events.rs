@@ -44,13 +44,7 @@ pub fn run(args: Args) -> ExitCode {
 fn events(args: &Args) -> Result<(), Failure> {
     let now = clock::wall();
     let zone = clock::zone(now);
-    let since = match &args.since {
-        Some(text) => Some(moment(text, now, zone).ok_or_else(|| {
-            Failure::usage(format!("cannot read --since {text}: no time"))
-                .hint("10m (ago), 03:12, 03:12:40 or 2026-11-21T03:12:40Z")
-        })?),
-        None => None,
-    };
+    let since = args.since.as_ref().map(|text| since(text, now, zone)).transpose()?;
     let mut printer = Printer { day: words::day(now, zone), zone, style: Style::here() };
     let client = match args.target.client() {
         Ok(client) => client,
@@ -129,6 +123,14 @@ fn last_known(
         ));
     }
     Err(failure)
+}
+
+/// What `--since` says.
+pub(super) fn since(text: &str, now: u64, zone: i32) -> Result<u64, Failure> {
+    moment(text, now, zone).ok_or_else(|| {
+        Failure::usage(format!("cannot read --since {text}: no time"))
+            .hint("10m (ago), 03:12, 03:12:40 or 2026-11-21T03:12:40Z")
+    })
 }
 
 /// A moment as people write it, in milliseconds since 1970, UTC. A time of day is the last one that is past.

@@ -5,6 +5,7 @@
 //! from what the daemon answered.
 
 mod act;
+mod availability;
 mod check;
 mod command;
 mod completions;
@@ -66,6 +67,7 @@ enum Verb {
     Release(release::Args),
     Logs(logs::Args),
     Events(events::Args),
+    Availability(availability::Args),
     IsUp(is_up::Args),
     Settings(settings::Args),
     Completions(completions::Args),
@@ -96,6 +98,7 @@ pub fn main() -> ExitCode {
         Verb::Release(args) => release::run(args),
         Verb::Logs(args) => logs::run(args),
         Verb::Events(args) => events::run(args),
+        Verb::Availability(args) => availability::run(args),
         Verb::IsUp(args) => is_up::run(args),
         Verb::Settings(args) => settings::run(args),
         Verb::Completions(args) => completions::run(args),

@@ -23,6 +23,8 @@ pub trait House: Clone + Send + Sync + 'static {
     fn now(&self) -> Time;
     /// Facts about `path` and everything below it, oldest first.
     fn facts(&self, path: &str) -> Vec<Arc<FactLine>>;
+    /// All facts there are, of earlier daemons too, oldest first.
+    fn history(&self) -> impl Future<Output = Vec<FactLine>> + Send;
     /// Facts from now on.
     fn follow_facts(&self) -> Receiver<Arc<FactLine>>;
     /// The last `n` lines of these children and everything below them.
@@ -60,6 +62,10 @@ impl House for Handle {
 
     fn facts(&self, path: &str) -> Vec<Arc<FactLine>> {
         self.record().facts(path)
+    }
+
+    async fn history(&self) -> Vec<FactLine> {
+        self.record().history().await
     }
 
     fn follow_facts(&self) -> Receiver<Arc<FactLine>> {

@@ -16,6 +16,7 @@
 //! | `GET /v1/logs?path=A,B&n=&follow=` | array of lines; JSON lines when followed |
 //! | `GET /v1/up?path=` | whether all is up, and who is not |
 //! | `GET /v1/settings` | array of settings with their origins, as this daemon uses them |
+//! | `GET /v1/availability?path=&since=` | figures of each path |
 //! | `POST /v1/start`, `stop`, `restart`, `hold`, `release` `?path=…` | JSON lines as it happens, the outcome last |
 
 mod ask;
@@ -30,6 +31,7 @@ pub mod places;
 pub mod resolve;
 mod server;
 mod show;
+mod uptime;
 
 pub use bind::{BindError, bind};
 pub use house::House;

@@ -21,7 +21,7 @@ use super::bind::Unlink;
 use super::house::House;
 use super::message::{Daemon, Found, Problem, Up};
 use super::params::Params;
-use super::{ask, follow, resolve, show};
+use super::{ask, follow, resolve, show, uptime};
 use crate::record::words::is_within;
 use crate::runtime::view::{Row, State as RowState};
 use crate::settings::Said;
@@ -62,6 +62,7 @@ fn router<H: House>(house: H, door: Door) -> Router {
         .route("/v1/why", get(why::<H>))
         .route("/v1/up", get(up::<H>))
         .route("/v1/settings", get(settings::<H>))
+        .route("/v1/availability", get(uptime::availability::<H>))
         .route("/v1/events", get(follow::events::<H>))
         .route("/v1/logs", get(follow::logs::<H>))
         .route("/v1/{verb}", post(ask::ask::<H>))
@@ -283,7 +284,7 @@ async fn why<H: House>(State(desk): State<Desk<H>>, mut params: Params) -> Resul
 
 async fn no_such_route(request: Request) -> Problem {
     Problem::new(64, format!("cannot answer {}: no such address", request.uri().path()))
-        .hint("/v1, /v1/status, /v1/why?path=, /v1/events, /v1/logs, /v1/up; POST /v1/start?path=")
+        .hint("/v1, /v1/status, /v1/why?path=, /v1/events, /v1/logs, /v1/up, /v1/availability; POST /v1/start?path=")
 }
 
 async fn wrong_method(request: Request) -> Problem {

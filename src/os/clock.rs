@@ -27,3 +27,9 @@ pub fn zone(wall: u64) -> i32 {
     let known = unsafe { libc::localtime_r(&seconds, &mut local) };
     if known.is_null() { 0 } else { i32::try_from(local.tm_gmtoff).unwrap_or(0) }
 }
+
+/// Which boot of the host this is; another one after each.
+pub fn boot() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned())
+}

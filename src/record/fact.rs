@@ -222,7 +222,12 @@ impl Telling<'_> {
 
     fn tell(&mut self) -> (&'static str, String) {
         match self.fact.what {
-            What::Starting => ("starting", "starting".to_owned()),
+            What::Starting => {
+                if self.extras.worker.is_none() {
+                    self.put("supervisor", true);
+                }
+                ("starting", "starting".to_owned())
+            }
             What::Adopted => ("adopted", "found running and taken over".to_owned()),
             What::Started => ("started", self.started()),
             What::Ready => ("ready", self.ready()),

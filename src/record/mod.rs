@@ -12,6 +12,7 @@
 //! Nothing in this room ever makes a child or the daemon wait: what is slow (disk, journal, console) has a thread of its
 //! own behind a bounded queue, and what does not fit is dropped, counted, and shown in the stream it is missing from.
 
+pub mod availability;
 mod console;
 mod cutter;
 mod device;
@@ -156,7 +157,11 @@ impl Record {
         }
         let text =
             format!("daemon started, woodward {}, pid {}", env!("CARGO_PKG_VERSION"), std::process::id());
-        inner.fact(FactLine::note(clock::wall(), 0, "", 0, DAEMON_STARTED, text));
+        let started = FactLine::note(clock::wall(), 0, "", 0, DAEMON_STARTED, text);
+        inner.fact(match clock::boot() {
+            Some(boot) => started.with("boot", boot),
+            None => started,
+        });
         Ok(Record(inner))
     }
 
@@ -168,6 +173,20 @@ impl Record {
     /// Facts kept in memory about `path` and everything below it (`""`: all), oldest first.
     pub fn facts(&self, path: &str) -> Vec<Arc<FactLine>> {
         lock(&self.0.ledger).within(path).into_iter().map(Arc::new).collect()
+    }
+
+    /// All facts there are: the history of all daemons, or, if none is kept, what is in memory. Reading it may take
+    /// a while, and a thread of its own.
+    pub async fn history(&self) -> Vec<FactLine> {
+        let _ = tokio::time::timeout(PATIENCE, self.0.sinks.flushed()).await;
+        let read = match self.0.places.history.clone() {
+            Some(dir) => tokio::task::spawn_blocking(move || history::read(&dir)).await.ok(),
+            None => None,
+        };
+        match read {
+            Some(Ok(facts)) if !facts.is_empty() => facts,
+            _ => lock(&self.0.ledger).within(""),
+        }
     }
 
     /// Facts from now on.

@@ -78,6 +78,10 @@ impl House for Fake {
         (1..=3).map(note).filter(|fact| is_within(&fact.path, path)).map(Arc::new).collect()
     }
 
+    async fn history(&self) -> Vec<FactLine> {
+        self.facts("").iter().map(|fact| (**fact).clone()).collect()
+    }
+
     fn follow_facts(&self) -> Receiver<Arc<FactLine>> {
         self.facts.subscribe()
     }
