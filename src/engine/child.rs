@@ -31,35 +31,48 @@ pub(crate) struct ChildIx(pub u32);
 /// End of a list of siblings.
 pub(crate) const NOBODY: ChildIx = ChildIx(u32::MAX);
 
+/// The state of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum St {
+pub enum St {
     /// Not running, and nobody is about to start it.
     Down,
     /// Its turn will come.
     Waiting,
+    /// Between the effect and its outcome.
     Starting,
+    /// Executed.
     Up {
+        /// And ready.
         ready: bool,
     },
+    /// Ended, and its supervisor has not looked.
     Ended {
+        /// As it was judged.
         reason: Reason,
+        /// Before it was ready.
         early: bool,
     },
+    /// Asked or killed, and not gone.
     Stopping {
+        /// What its end will mean.
         why: Stop,
+        /// Killed.
         killed: bool,
     },
+    /// To be started again.
     Pending {
+        /// After this time; `None`: when its supervisor comes to it, and counted then.
         until: Option<Time>,
     },
     /// A one-shot that did its work, or a child that declined.
     Done,
+    /// Down until a person or a time.
     Parked,
 }
 
 /// What the end of a stopping child will mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stop {
+pub enum Stop {
     /// Its supervisor wants it down.
     Asked,
     /// It was not ready in time: a failed start.
@@ -70,11 +83,11 @@ pub(crate) enum Stop {
 
 impl St {
     /// There is, or may be, something that runs; or its end has not been looked at.
-    pub fn is_live(self) -> bool {
+    pub(crate) fn is_live(self) -> bool {
         matches!(self, St::Starting | St::Up { .. } | St::Ended { .. } | St::Stopping { .. })
     }
 
-    pub fn is_pending(self) -> bool {
+    pub(crate) fn is_pending(self) -> bool {
         matches!(self, St::Pending { .. })
     }
 }
@@ -268,9 +281,7 @@ impl Engine {
         node.notice(c);
         let (n, wanted) = (child.node, node.wants_to_look());
         child.past.since = self.now;
-        if !std::mem::replace(&mut child.dirty, true) {
-            self.places.touch(child.path);
-        }
+        self.touch(c);
         if wanted {
             self.wake(n);
         }
@@ -374,12 +385,21 @@ impl Engine {
         let ticket = self.timers.set(at, alarm);
         self.kids[c].ticket = ticket;
         self.kids[c].beyond().deadline = at;
+        self.touch(c);
     }
 
     pub(crate) fn disarm(&mut self, c: ChildIx) {
         if self.kids[c].ticket != Ticket::default() {
             self.kids[c].ticket = Ticket::default();
             self.timers.forget();
+            self.touch(c);
+        }
+    }
+
+    /// Something of it that is saved has changed.
+    pub(crate) fn touch(&mut self, c: ChildIx) {
+        if !std::mem::replace(&mut self.kids[c].dirty, true) {
+            self.places.touch(self.kids[c].path);
         }
     }
 

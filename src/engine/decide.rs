@@ -229,6 +229,7 @@ impl Engine {
         for &x in group {
             let child = &mut self.kids[x];
             child.past.restarts += u32::from(x == c || child.st.is_live());
+            self.touch(x);
         }
         if self.nodes[n].by_dependencies() {
             self.restart_group_by_dependencies(n, c, group, now);

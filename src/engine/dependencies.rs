@@ -104,7 +104,6 @@ impl Engine {
 
     fn has_what_it_needs(&self, n: NodeIx, c: ChildIx) -> bool {
         !self.nodes[n].is_ending()
-            && !self.is_mourning(c)
             && self
                 .edges(c, |e| &e.after)
                 .iter()
@@ -185,6 +184,7 @@ impl Engine {
         let n = self.kids[c].node;
         if !std::mem::replace(&mut self.kids[c].mark, true) {
             self.nodes[n].marked += 1;
+            self.touch(c);
         }
         self.nodes[n].changed.push(c);
         self.wake(n);
@@ -194,6 +194,7 @@ impl Engine {
         if std::mem::take(&mut self.kids[c].mark) {
             let n = self.kids[c].node;
             self.nodes[n].marked -= 1;
+            self.touch(c);
         }
     }
 

@@ -14,9 +14,8 @@
 //! | OTP's API | `request` |
 //! | what a person says of a path | `hold`, `place` |
 //! | trees | `forest` |
-//! | saving and adopting | `adopt` |
+//! | saving and adopting | `adopt`, `restore` |
 
-use crate::adopt::Foundlings;
 use crate::child::{ChildIx, Children};
 use crate::event::{Event, Gen, PathId};
 use crate::fact::Incident;
@@ -40,7 +39,6 @@ pub struct Engine {
     pub(crate) generations: HashMap<Gen, ChildIx, BuildHasherDefault<GenHasher>>,
     pub(crate) timers: Timers,
     pub(crate) runnable: VecDeque<NodeIx>,
-    pub(crate) foundlings: Foundlings,
     /// The chain that what is decided now belongs to.
     pub(crate) cause: Incident,
     pub(crate) fx: Vec<Effect>,
@@ -60,7 +58,6 @@ impl Default for Engine {
             generations: HashMap::default(),
             timers: Timers::default(),
             runnable: VecDeque::new(),
-            foundlings: Foundlings::default(),
             cause: Incident::default(),
             fx: Vec::new(),
             last_generation: 0,
@@ -85,7 +82,6 @@ impl Engine {
             (Event::Request { id, path, verb }, _) => self.request(id, &path, verb),
             (Event::Tick, _) => self.tick(),
             (event, Some(c)) => self.outcome(event, c),
-            (Event::Ended { generation, exit }, None) if self.foundling_ended(generation, exit) => {}
             (_, None) => self.stale += 1,
         }
         self.end_turn(effects);
@@ -114,6 +110,7 @@ impl Engine {
             if is_valid(&self.kids, &self.places, at, ticket, alarm) {
                 if let Some(c) = alarm.child() {
                     self.kids[c].ticket = Ticket::default();
+                    self.touch(c);
                 }
                 self.cause = self.new_incident();
                 self.alarm(alarm);
@@ -170,7 +167,18 @@ impl Engine {
         Gen(self.last_generation)
     }
 
-    /// Paths whose row may have changed since the last call, also those that have vanished.
+    /// Numbers of incidents up to this one were used before.
+    pub fn reserve_incidents(&mut self, up_to: Incident) {
+        self.last_incident = self.last_incident.max(up_to.0);
+    }
+
+    /// The greatest number of an incident given out so far.
+    pub fn last_incident(&self) -> Incident {
+        Incident(self.last_incident)
+    }
+
+    /// Paths whose row, or what is saved of them, may have changed since the last call, also those that have vanished.
+    /// To be called before `handle` is called again, else a path that has vanished cannot be spelled any more.
     pub fn take_changed(&mut self, into: &mut Vec<PathId>) {
         while let Some((id, child)) = self.places.pop_dirty() {
             if let Some(c) = child {

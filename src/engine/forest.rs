@@ -3,7 +3,6 @@
 //! Its children are the root supervisors, side by side, its mailbox is always open. The end of a root is the end of its
 //! tree: `exhausted` of the root says what it means.
 
-use crate::adopt::Mourner;
 use crate::child::{ChildIx, NOBODY, St, Want};
 use crate::effect::{Effect, ErrorKind, TreeEnd};
 use crate::event::ReqId;
@@ -90,6 +89,7 @@ impl Engine {
     pub(crate) fn note_tree_end(&mut self, root: ChildIx, how: TreeEnd) {
         if let Some(tree) = self.trees.iter_mut().find(|tree| tree.root == root) {
             tree.end.get_or_insert(how);
+            self.touch(root);
         }
     }
 
@@ -97,6 +97,7 @@ impl Engine {
     pub(crate) fn forget_tree_end(&mut self, root: ChildIx) {
         if let Some(tree) = self.trees.iter_mut().find(|tree| tree.root == root) {
             tree.end = None;
+            self.touch(root);
         }
     }
 
@@ -119,9 +120,6 @@ impl Engine {
     /// Nothing of the tree runs any more.
     pub(crate) fn tree_ended(&mut self, root: ChildIx) {
         self.kids[root].want = Want::Down;
-        if self.mourns(self.kids[root].path, Mourner::Tree(root)) {
-            return;
-        }
         let Some(tree) = self.trees.iter_mut().find(|tree| tree.root == root) else { return };
         let started = self.kids[root].was_ready;
         let how = tree.end.take().unwrap_or(if started { TreeEnd::Shutdown } else { TreeEnd::GaveUp });

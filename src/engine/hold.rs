@@ -98,9 +98,6 @@ impl Engine {
 
     /// Gives up waiting for something that does not die.
     fn abandon(&mut self, path: PathId) -> Reply {
-        if self.abandon_foundling(path) {
-            return Reply::Ok;
-        }
         match self.places[path].child {
             Some(c) if matches!(self.kids[c].st, St::Stopping { .. }) && self.kids[c].sub.is_none() => {
                 self.child_ended(c, Exit::Unknown, None);

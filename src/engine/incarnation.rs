@@ -4,12 +4,10 @@
 //! be up has been ready once, or cannot be for now; a latch. *Ending*: everything below stops in reverse, whatever was
 //! going on is thrown away, and whoever waited for it is answered. Its end is then an end of a child of its parent.
 
-use crate::adopt::Mourner;
 use crate::child::{ChildIx, St, Stop};
 use crate::effect::ErrorKind;
 use crate::event::PathId;
 use crate::fact::What;
-use crate::listed::{Op, Then};
 use crate::node::{Msg, NodeIx, Phase};
 use crate::plan::Item;
 use crate::spec::Exhausted;
@@ -28,11 +26,9 @@ impl Engine {
         }
         self.nodes[n].phase = Phase::Boot;
         let path = self.nodes[n].path;
-        self.nodes[n].window = self.remembered_window(path);
+        self.places.touch(path);
         let mut first_start = Vec::new();
-        if sup.is_pool() {
-            first_start = self.found_instances(n);
-        } else {
+        if !sup.is_pool() {
             for item in &sup.items {
                 let place = self.places.intern(path, &item.id, false);
                 let c = self.add_planned(n, item.clone(), place);
@@ -41,7 +37,6 @@ impl Engine {
                 }
             }
         }
-        self.adopt_children(n);
         if self.nodes[n].by_dependencies() {
             self.link_all_edges(n);
             self.announce(n);
@@ -64,8 +59,7 @@ impl Engine {
             Some(_) => self.places.stick(place, |s| s.parked = None),
             None => {}
         }
-        let stays = self.places.is_held(place) && !self.is_expected(place);
-        let st = if stays { St::Down } else { St::Waiting };
+        let st = if self.places.is_held(place) { St::Down } else { St::Waiting };
         self.add_child(n, item, place, st)
     }
 
@@ -89,7 +83,11 @@ impl Engine {
         if node.unready == 0 {
             node.ready = true;
             node.phase = Phase::Run;
-            if let Some(c) = node.child
+            let child = node.child;
+            if let Some(c) = child {
+                self.touch(c);
+            }
+            if let Some(c) = child
                 && self.kids[c].st == (St::Up { ready: false })
             {
                 self.became_ready(c);
@@ -106,11 +104,17 @@ impl Engine {
         }
         self.nodes[n].phase = Phase::Ending(reason);
         if let Some(c) = self.nodes[n].child {
+            self.touch(c);
             self.fact(c, What::Stopping { reason });
         }
         for waiter in std::mem::take(&mut self.nodes[n].waiters) {
             self.reply(waiter.id, Reply::Error(ErrorKind::Noproc));
         }
+        self.wind_down(n, reason);
+    }
+
+    /// It is ending: what does not run stays down, the rest stops.
+    pub(crate) fn wind_down(&mut self, n: NodeIx, reason: Reason) {
         for c in self.list_children(n) {
             if !self.kids[c].st.is_live() && self.kids[c].st != St::Parked {
                 self.disarm(c);
@@ -128,12 +132,6 @@ impl Engine {
 
     /// Nothing of it runs: the record goes, and the parent hears of it.
     pub(crate) fn node_ended(&mut self, n: NodeIx, reason: Reason) {
-        if self.mourns(self.nodes[n].path, Mourner::Supervisor(n)) {
-            let nothing = Op { then: Then::Die(reason), incident: self.cause, ..Op::default() };
-            self.nodes[n].phase = Phase::Ending(reason);
-            self.nodes[n].op = Some(nothing);
-            return;
-        }
         for (reason, count) in std::mem::take(&mut self.nodes[n].improper) {
             if let Some(c) = self.nodes[n].child {
                 self.fact(c, What::ReportShutdownError { reason, count: Some(count) });

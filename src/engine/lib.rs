@@ -24,6 +24,7 @@ mod place;
 mod plan;
 mod request;
 mod restart;
+mod restore;
 pub mod spec;
 mod stop;
 pub mod time;

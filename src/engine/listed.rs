@@ -46,6 +46,19 @@ impl Slots {
         self.more.len() + usize::from(self.first.is_some())
     }
 
+    /// Whether it is among them; `seq` is the order in which, or against which, they stand.
+    pub fn contains(&self, c: ChildIx, seq: impl Fn(ChildIx) -> u32) -> bool {
+        let ascends = match (self.first, self.more.last()) {
+            (Some(first), Some(&last)) => seq(first) < seq(last),
+            _ => true,
+        };
+        self.first == Some(c)
+            || self
+                .more
+                .binary_search_by(|&x| if ascends { seq(x).cmp(&seq(c)) } else { seq(c).cmp(&seq(x)) })
+                .is_ok()
+    }
+
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = ChildIx> + '_ {
         self.first.into_iter().chain(self.more.iter().copied())
     }
@@ -103,6 +116,13 @@ impl Engine {
         self.begin(n, Op { stop: Slots::default(), start, then: Then::Rest, incident: self.cause });
     }
 
+    /// Who has to stop or start is saved.
+    fn touch_all(&mut self, op: &Op) {
+        for c in op.stop.iter().chain(op.start.iter()) {
+            self.touch(c);
+        }
+    }
+
     /// Carries the operation on as far as it goes.
     pub(crate) fn step(&mut self, n: NodeIx) -> Step {
         loop {
@@ -146,11 +166,12 @@ impl Engine {
 
     /// What is held is started at a person's request only.
     pub(crate) fn may_start(&self, c: ChildIx) -> bool {
-        !self.is_held(c) || self.is_wanted_by_hand(c) || self.is_expected(self.kids[c].path)
+        !self.is_held(c) || self.is_wanted_by_hand(c)
     }
 
     fn pop_stop(&mut self, n: NodeIx) {
         if let Some(c) = self.nodes[n].op.as_mut().and_then(|op| op.stop.pop()) {
+            self.touch(c);
             let time = self.stop_time(c);
             if let Some(deadline) = &mut self.nodes[n].deadline {
                 deadline.left = deadline.left.saturating_sub(time);
@@ -159,13 +180,14 @@ impl Engine {
     }
 
     fn pop_start(&mut self, n: NodeIx) {
-        if let Some(op) = &mut self.nodes[n].op {
-            op.start.pop();
+        if let Some(c) = self.nodes[n].op.as_mut().and_then(|op| op.start.pop()) {
+            self.touch(c);
         }
     }
 
     /// Begins an operation, or merges it into one that waits for readiness.
     pub(crate) fn begin(&mut self, n: NodeIx, mut op: Op) {
+        self.touch_all(&op);
         if let Some(old) = self.nodes[n].op.take() {
             let mut start: Vec<ChildIx> = op.start.iter().chain(old.start.iter()).collect();
             start.sort_by_key(|&c| std::cmp::Reverse(self.kids[c].seq));
@@ -260,8 +282,11 @@ impl Engine {
                 }
             }
         }
-        self.nodes[n].op =
-            Some(Op { stop, start: Slots::default(), then: Then::Die(reason), incident: self.cause });
+        let op = Op { stop, start: Slots::default(), then: Then::Die(reason), incident: self.cause };
+        self.touch_all(&op);
+        if let Some(old) = self.nodes[n].op.replace(op) {
+            self.touch_all(&old);
+        }
     }
 
     /// `c` is what the operation waits for.
@@ -279,7 +304,8 @@ impl Engine {
             // Those behind wait for the retry, which is the restart of the whole group; a person's start goes on.
             let kept =
                 op.start.iter().filter(|&x| x != c && node.waiters.iter().any(|w| w.child == x)).collect();
-            op.start = kept;
+            let dropped = std::mem::replace(&mut op.start, kept);
+            dropped.iter().for_each(|c| self.touch(c));
         }
     }
 
@@ -295,6 +321,7 @@ impl Engine {
                 if let Some(op) = &mut self.nodes[n].op {
                     op.forget(c);
                 }
+                self.touch(c);
                 self.answer(c, |of| of != WaitOf::Gone, Reply::Error(ErrorKind::Overtaken));
                 self.put_down(c);
             }

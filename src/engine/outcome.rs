@@ -41,16 +41,9 @@ impl Engine {
             return;
         }
         match &child.item.kind {
-            ItemKind::Worker(worker) => {
-                let limit = if worker.oneshot {
-                    min(worker.runtime_max, worker.ready.within)
-                } else {
-                    worker.ready.within
-                };
+            ItemKind::Worker(_) => {
                 self.fx.push(Effect::Start { generation, path, key: child.key, first });
-                if let Some(limit) = limit {
-                    self.arm(c, self.now + limit, Alarm::TooLate(c));
-                }
+                self.limit_start(c);
             }
             ItemKind::Supervisor(sup) => {
                 let node = Node::new(Some(c), path, sup.clone(), Phase::Opening);
@@ -60,6 +53,16 @@ impl Engine {
                     self.forget_tree_end(c);
                 }
             }
+        }
+    }
+
+    /// How long it may take until it is ready, or done.
+    pub(crate) fn limit_start(&mut self, c: ChildIx) {
+        let Some(worker) = self.kids[c].worker() else { return };
+        let limit =
+            if worker.oneshot { min(worker.runtime_max, worker.ready.within) } else { worker.ready.within };
+        if let Some(limit) = limit {
+            self.arm(c, self.now + limit, Alarm::TooLate(c));
         }
     }
 
@@ -77,10 +80,16 @@ impl Engine {
             }
             return;
         }
-        if st != St::Starting {
-            return;
+        if st == St::Starting {
+            self.has_started(c, true);
         }
-        self.fact(c, What::Started);
+    }
+
+    /// A worker was executed; `first`: that has not been recorded yet.
+    pub(crate) fn has_started(&mut self, c: ChildIx, first: bool) {
+        if first {
+            self.fact(c, What::Started);
+        }
         if self.kids[c].traits.plain {
             self.became_ready(c);
             return;

@@ -42,6 +42,7 @@ impl Engine {
         let mut instance = 0;
         if let Verb::StartInstance { .. } = verb {
             self.places[to].instances += 1;
+            self.places.touch(to);
             instance = self.places[to].instances;
         }
         if let Verb::TerminateChild(child) = &verb
@@ -49,6 +50,7 @@ impl Engine {
             && self.overtakes(n, c)
         {
             self.kids[c].want = Want::Down;
+            self.touch(c);
             self.wait_for(c, id, WaitOf::Gone);
             self.cancel(n, c);
             return;
@@ -175,6 +177,7 @@ impl Engine {
 
     pub(crate) fn terminate(&mut self, n: NodeIx, id: ReqId, c: ChildIx) -> Option<Reply> {
         self.kids[c].want = Want::Down;
+        self.touch(c);
         match self.kids[c].st {
             St::Parked => return Some(Reply::Ok),
             _ if self.overtakes(n, c) => {
@@ -351,6 +354,7 @@ impl Engine {
             St::Starting | St::Up { ready: false } => self.wait_for(c, id, WaitOf::Start),
             St::Stopping { .. } => {
                 self.kids[c].want = Want::Up;
+                self.touch(c);
                 self.wait_for(c, id, WaitOf::Start);
             }
             St::Pending { .. } => {

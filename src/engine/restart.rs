@@ -96,7 +96,7 @@ impl Window {
     }
 
     /// Seconds and counts, oldest first.
-    pub fn runs(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
+    pub fn runs(&self) -> impl DoubleEndedIterator<Item = (u64, u32)> + '_ {
         self.runs.iter().copied()
     }
 

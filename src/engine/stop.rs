@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 /// A kill is repeated so often while something does not die.
-const STUCK: Duration = Duration::from_secs(1);
+pub(crate) const STUCK: Duration = Duration::from_secs(1);
 
 impl Engine {
     pub(crate) fn ask(&mut self, c: ChildIx) {
@@ -157,6 +157,13 @@ impl Engine {
             deadline.left = left;
             deadline.chains = chains;
         }
+    }
+
+    /// The rest of the time it had.
+    pub(crate) fn restore_deadline(&mut self, n: NodeIx, end: Time) {
+        let whole = self.nodes[n].child.and_then(|c| self.deadline_of(c));
+        let whole = whole.unwrap_or_else(|| end.since(self.now));
+        self.nodes[n].deadline = Some(Deadline { end, ..Deadline::new(self.now, whole) });
     }
 
     fn deadline_of(&self, c: ChildIx) -> Option<Duration> {

@@ -221,7 +221,7 @@ impl Engine {
         }
     }
 
-    fn is_armed(&self, c: ChildIx) -> bool {
+    pub(crate) fn is_armed(&self, c: ChildIx) -> bool {
         self.kids[c].ticket != Ticket::default()
     }
 }

@@ -6,7 +6,8 @@
 use crate::random::Random;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
-use woodward_engine::event::{FailedStart, Key};
+use woodward_engine::adopt::{SavedPath, SavedState};
+use woodward_engine::event::{FailedStart, Key, PathId};
 use woodward_engine::spec::*;
 use woodward_engine::trace::Replay;
 use woodward_engine::{
@@ -71,6 +72,13 @@ pub struct World {
     suspended: HashSet<String>,
     names: Vec<String>,
     fx: Vec<Effect>,
+    /// What an embedder that saves what has changed has written down.
+    kept: BTreeMap<String, SavedPath>,
+    changed: Vec<PathId>,
+    /// A new engine takes over: what it opens has been open.
+    adopting: bool,
+    /// The last start attempt.
+    starting: Gen,
 }
 
 pub fn random_tree(random: &mut Random, taste: Taste) -> Tree {
@@ -212,6 +220,10 @@ impl World {
             suspended: HashSet::new(),
             names: Vec::new(),
             fx: Vec::new(),
+            kept: BTreeMap::new(),
+            changed: Vec::new(),
+            adopting: false,
+            starting: Gen(0),
         };
         let root = world.tree.root.clone();
         world.know("t", &root);
@@ -456,12 +468,15 @@ impl World {
         self.tell(Event::Tick);
     }
 
-    /// A new engine takes over what runs. Some of it ended meanwhile.
+    /// A new engine takes over what runs. Some of it ended meanwhile, of some nobody knows; what was saved may be lost.
     fn die_and_adopt(&mut self) {
         if self.processes.is_empty() || self.ended > 0 {
             return;
         }
-        let saved = if self.random.chance(50) { self.engine.save() } else { Saved::default() };
+        let whole = self.engine.save();
+        self.check_kept(&whole.paths);
+        let remembers = self.random.chance(80);
+        let saved = if remembers { whole } else { Saved::default() };
         self.engine = Engine::new();
         self.engine.reserve_generations(Gen(self.last_gen));
         self.replay = Replay::default();
@@ -469,23 +484,38 @@ impl World {
         self.suspended.clear();
         self.open.clear();
         self.ending.clear();
+        if !remembers {
+            self.windows.clear();
+        }
+        let calm = self.random.chance(60);
         let mut found = Vec::new();
         for (generation, process) in std::mem::take(&mut self.processes) {
             if process.is_supervisor {
                 self.live.remove(&process.path);
                 continue;
             }
-            let ended = self.random.chance(20);
+            let ended = !calm && self.random.chance(20);
+            let lost = remembers && !calm && self.random.chance(10);
+            if lost || (process.run == Run::Asked && !process.stopping && self.random.chance(30)) {
+                self.live.remove(&process.path);
+                continue;
+            }
+            let told_later = remembers && process.run == Run::Asked && !ended && self.random.chance(50);
             let fate = match process.run {
                 _ if ended => Fate::Ended(Exit::Code(1)),
                 Run::Ready => Fate::Ready,
+                Run::Asked if told_later => Fate::Starting,
                 Run::Asked | Run::Started => Fate::Started,
             };
             found.push(Found { path: process.path.clone(), generation, key: None, fate });
             if ended {
                 self.live.remove(&process.path);
             } else {
-                let run = if process.run == Run::Ready { Run::Ready } else { Run::Started };
+                let run = match process.run {
+                    Run::Ready => Run::Ready,
+                    Run::Asked if told_later => Run::Asked,
+                    Run::Asked | Run::Started => Run::Started,
+                };
                 self.processes.insert(
                     generation,
                     Process { run, stopping: false, killed: false, hangs: false, ..process },
@@ -497,7 +527,90 @@ impl World {
         for lost in unwanted.expect("no such tree lives in a new engine") {
             self.forget(lost.generation);
         }
+        (self.adopting, self.starting) = (true, Gen(0));
+        self.keep();
+        let whole = self.engine.save().paths;
+        self.kept = whole.into_iter().map(|saved| (saved.path.clone(), saved)).collect();
         self.check(fx);
+        self.adopting = false;
+        // Ends that nobody had looked at are looked at now, and who was ending may end.
+        let is_news = |path: &SavedPath| {
+            let state = path.child.as_ref().map(|child| child.state);
+            let ends = path.child.as_ref().and_then(|child| child.supervisor.as_ref()?.ending).is_some();
+            ends || matches!(state, Some(SavedState::Ended { .. } | SavedState::Pending { until: None }))
+        };
+        if calm && remembers && !saved.paths.iter().any(is_news) {
+            self.check_restored(&saved.paths);
+        }
+    }
+
+    /// What was written down path by path is what is saved at once.
+    fn check_kept(&self, whole: &[SavedPath]) {
+        let comparable = |path: &SavedPath| {
+            let mut path = path.clone();
+            if let Some(child) = &mut path.child {
+                (child.incident, child.at) = Default::default();
+            }
+            path
+        };
+        let whole: BTreeMap<&str, SavedPath> =
+            whole.iter().map(|path| (path.path.as_str(), comparable(path))).collect();
+        let kept: BTreeMap<&str, SavedPath> =
+            self.kept.iter().map(|(name, path)| (name.as_str(), comparable(path))).collect();
+        for (name, path) in &whole {
+            assert_eq!(kept.get(name), Some(path), "{name} was not saved again");
+        }
+        let is_gone = |name: &str| self.engine.find(name).is_none();
+        let more: Vec<_> = kept.keys().filter(|name| !whole.contains_key(*name) && !is_gone(name)).collect();
+        assert!(more.is_empty(), "{more:?} is not to be remembered any more");
+    }
+
+    /// Nothing ended meanwhile: accounts, words of persons and delays are as they were.
+    fn check_restored(&self, before: &[SavedPath]) {
+        let after = self.engine.save();
+        for old in before {
+            let Some(new) = after.paths.iter().find(|new| new.path == old.path) else {
+                // Added by request, or never started.
+                assert!(old.path.contains("/d") || old.generation == Gen(0), "{old:?} is forgotten");
+                continue;
+            };
+            assert_eq!(
+                (new.hold, new.stopped, new.parked, new.restarts, new.instances),
+                (old.hold, old.stopped, old.parked, old.restarts, old.instances),
+                "{}",
+                old.path
+            );
+            let (Some(was), Some(is)) = (&old.child, &new.child) else { continue };
+            // What was ending may have ended, since nothing of it runs.
+            if was.supervisor.is_some() == is.supervisor.is_some() {
+                assert_eq!(new.window, old.window, "{}", old.path);
+            }
+            assert_eq!((is.n, is.delay), (was.n, was.delay), "{}", old.path);
+            let waits = |state| matches!(state, SavedState::Pending { until: Some(_) } | SavedState::Done);
+            // Who ends leaves nothing waiting.
+            if waits(was.state) && is.state != SavedState::Down {
+                assert_eq!((is.state, is.until), (was.state, was.until.or(is.until)), "{}", old.path);
+            }
+            if was.state == (SavedState::Up { ready: true }) && was.supervisor.is_none() && !is.stops {
+                assert_eq!((is.state, new.since, is.at), (was.state, old.since, was.at), "{}", old.path);
+            }
+        }
+    }
+
+    /// Saves what has changed, as an embedder does.
+    fn keep(&mut self) {
+        self.engine.take_changed(&mut self.changed);
+        for id in self.changed.drain(..) {
+            match self.engine.saved(id) {
+                Some(mut saved) => {
+                    let mut window = self.kept.remove(&saved.path).map(|old| old.window).unwrap_or_default();
+                    window.go_on(saved.window);
+                    saved.window = window;
+                    self.kept.insert(saved.path.clone(), saved);
+                }
+                None => drop(self.kept.remove(&self.engine.path(id))),
+            }
+        }
     }
 
     /// Stops everything at whatever moment it is, and waits until nothing runs.
@@ -551,6 +664,7 @@ impl World {
         self.replay.events.push((self.now, event.clone()));
         let mut fx = std::mem::take(&mut self.fx);
         self.engine.handle(self.now, event, &mut fx);
+        self.keep();
         self.check(fx);
         if let Some(at) = self.engine.next_deadline() {
             assert!(at > Time(0));
@@ -594,6 +708,7 @@ impl World {
                 let path = self.engine.path(fact.path);
                 match fact.what {
                     What::Stopping { .. } => drop(self.ending.insert(path)),
+                    What::Starting => self.starting = fact.generation,
                     What::Restart { count, intensity, period, own_limit, .. } if count > 0 => {
                         assert!(count <= intensity, "{path}: restart {count} of {intensity}");
                         if !own_limit {
@@ -615,7 +730,17 @@ impl World {
     }
 
     fn begin(&mut self, generation: Gen, path: woodward_engine::PathId, is_supervisor: bool) {
+        let was_open = self.adopting && is_supervisor && generation != self.starting;
         let path = self.engine.path(path);
+        if was_open {
+            self.last_gen = self.last_gen.max(generation.0);
+            self.open.insert(path.clone(), generation);
+            self.live.insert(path.clone(), generation);
+            let run = Run::Started;
+            let process = Process { path, run, is_supervisor, stopping: false, killed: false, hangs: false };
+            self.processes.insert(generation, process);
+            return;
+        }
         assert!(generation.0 > self.last_gen, "generation {generation:?} after {}", self.last_gen);
         self.last_gen = generation.0;
         assert!(!self.live.contains_key(&path), "{path} is started twice");
