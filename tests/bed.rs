@@ -85,6 +85,12 @@ impl Bed {
         self.settings = Some(self.write("woodward.toml", text));
     }
 
+    /// SIGKILL to the keeper, and `woodward run` forgotten: it can be run again.
+    pub fn kill_keeper(&mut self) {
+        kill(self.daemon(), libc::SIGKILL);
+        self.wait_for_the_end();
+    }
+
     /// The program with the environment of this bed.
     pub fn command(&self) -> Command {
         let mut command = Command::new(program());

@@ -5,6 +5,7 @@ mod acs;
 mod availability;
 mod bed;
 mod cli;
+mod keeper_death;
 mod luck;
 mod readiness;
 mod services;

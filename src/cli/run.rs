@@ -13,6 +13,7 @@ use super::command;
 use super::report::{Code, Failure, end};
 use crate::control::places::{Host, Places};
 use crate::control::{BindError, bind};
+use crate::os;
 use crate::settings::{self, Flag, Refused};
 use crate::tree::{self, Diagnostic, Options, Plan, Severity, sockets};
 
@@ -88,7 +89,7 @@ fn prepare(mut args: Args) -> Result<woodward_keeper::Config, Failure> {
     let notify = std::env::var("NOTIFY_SOCKET").ok().filter(|address| !address.is_empty());
     let daemon = daemon(&args, &places, notify.is_some())?;
     let init = args.init || std::process::id() == 1;
-    Ok(woodward_keeper::Config { daemon, state: places.run, notify, init })
+    Ok(woodward_keeper::Config { daemon, state: places.run, notify, init, members: os::members })
 }
 
 /// The name of a tree, if it stands there as it is: without variables, and in a file that is TOML at least.
@@ -167,6 +168,8 @@ fn installed(trees: &Path) -> Result<Vec<PathBuf>, Failure> {
 fn alone_on(socket: &Path) -> Result<(), Failure> {
     match bind(socket, None) {
         Ok(_) => Ok(()),
+        // A daemon whose keeper was killed: it ends, or the next keeper ends it.
+        Err(BindError::Running { pid, .. }) if is_orphan(pid) => Ok(()),
         Err(BindError::Running { socket, pid }) => {
             let error = BindError::Running { socket, pid: keeper_of(pid) };
             Err(Failure::new(Code::TryAgain, error.to_string()).hint("woodward status, or another --socket"))
@@ -184,6 +187,12 @@ fn keeper_of(daemon: i32) -> i32 {
         Some(parent) if program(parent).is_some_and(|exe| Some(exe) == program(daemon)) => parent,
         _ => daemon,
     }
+}
+
+/// A `woodward daemon` that has lost its keeper, or has ended since it answered.
+fn is_orphan(pid: i32) -> bool {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.is_empty() || line.split(|b| *b == 0).nth(1) == Some(b"daemon") && keeper_of(pid) == pid
 }
 
 /// The command line of the daemon.

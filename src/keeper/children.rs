@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use crate::daemon::{Life, SECOND};
+use crate::foreign::{self, Identity};
 use crate::image::Step;
 use crate::keeper::{ENTRY_EVENT, Keeper, Owner};
 use crate::start::{Failure, Source, Start};
@@ -34,6 +35,7 @@ impl Keeper {
 
     fn start(&mut self, waiting: Waiting, now: u64) {
         let slot = waiting.slot;
+        self.table.cloning(slot);
         let Some(entry) = self.table.get(slot) else { return };
         let Some((image, length)) = &entry.image else { return };
         let started = self.starter.start(
@@ -57,6 +59,7 @@ impl Keeper {
                 self.order += 1;
                 if let Some(entry) = self.table.get_mut(slot) {
                     entry.pid = child.pid;
+                    entry.identity = Identity::of(&child, entry.identity.born[0]);
                     entry.pidfd = Some(child.pidfd);
                     entry.order = self.order;
                     entry.oom_score_adjust = child.oom_score_adjust;
@@ -132,7 +135,7 @@ impl Keeper {
                 None => return false,
             }
         }
-        let Some(status) = wait(pidfd) else { return false };
+        let Some(status) = wait(pidfd, pid) else { return false };
         self.ended(slot, State::Ended(status));
         true
     }
@@ -179,14 +182,14 @@ impl Keeper {
     }
 }
 
-/// How the child of this descriptor ended; `None`: it has not.
-pub(crate) fn wait(pidfd: RawFd) -> Option<Status> {
+/// How the process of this descriptor ended; `None`: it has not.
+pub(crate) fn wait(pidfd: RawFd, pid: i32) -> Option<Status> {
     // SAFETY: all zeros is a valid value; writes to `info`.
     unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
         if libc::waitid(libc::P_PIDFD, pidfd as libc::id_t, &mut info, libc::WEXITED | libc::WNOHANG) != 0 {
-            // Readable, and yet no child of ours: somebody else in this program waits for any child.
-            return Some(Status::Unknown);
+            // No child of ours: a former keeper's, or somebody else in this program waits for any child.
+            return foreign::wait(pidfd, pid);
         }
         match (info.si_pid(), info.si_code) {
             (0, _) => None,

@@ -17,6 +17,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use crate::CHANNEL;
 use crate::children::{ORPHANS, wait, wait_for};
+use crate::foreign::Identity;
 use crate::keeper::{DAEMON_EVENT, Eye, Keeper, Owner, TAKING};
 use crate::setup::say;
 use crate::start::{Failure, Source, Start};
@@ -100,10 +101,12 @@ impl Keeper {
         let extras = [(CHANNEL as u32, theirs)];
         let image = Source::Bytes(&self.image);
         let start = Start { image, additions: b"", output: None, cgroup: None, extras: &extras };
+        let born = sys::since_boot();
         match self.starter.start(&start, now) {
             Ok(child) => {
                 self.owners[child.slot] = Owner::Daemon;
                 let _ = self.epoll.add(child.pidfd.as_raw_fd(), libc::EPOLLIN, DAEMON_EVENT);
+                self.table.note_daemon(&Identity::of(&child, born));
                 self.life = Life::Alive {
                     pid: child.pid,
                     pidfd: child.pidfd,
@@ -137,8 +140,8 @@ impl Keeper {
     }
 
     pub fn daemon_ended(&mut self, now: u64) {
-        let Life::Alive { pidfd, starting, .. } = &self.life else { return };
-        let (pidfd, starting) = (pidfd.as_raw_fd(), *starting);
+        let Life::Alive { pid, pidfd, starting, .. } = &self.life else { return };
+        let (pid, pidfd, starting) = (*pid, pidfd.as_raw_fd(), *starting);
         if let Some(slot) = starting {
             match self.outcome(slot) {
                 Some(outcome @ Err(_)) => return self.daemon_started(outcome, now),
@@ -146,7 +149,7 @@ impl Keeper {
                 None => return,
             }
         }
-        let Some(status) = wait(pidfd) else { return };
+        let Some(status) = wait(pidfd, pid) else { return };
         // It is reaped: its number may be somebody else's from now on.
         let Life::Alive { pidfd, since, .. } = std::mem::replace(&mut self.life, Life::Gone) else { return };
         self.epoll.remove(pidfd.as_raw_fd());
@@ -160,6 +163,7 @@ impl Keeper {
             };
             say(&format!("the daemon has ended ({how}) and is started again; services go on"));
         }
+        self.table.note_daemon(&Identity::default());
         self.daemon_gone(since, now);
     }
 
@@ -261,10 +265,10 @@ impl Keeper {
         }
         self.cancel_waiting();
         let mut living: Vec<_> =
-            self.table.iter().filter(|(_, e)| e.lives()).map(|(_, e)| (e.order, e.pid)).collect();
-        living.sort_unstable();
-        for (_, pid) in living.into_iter().rev() {
-            sys::kill(pid, libc::SIGTERM, false);
+            self.table.iter().filter(|(_, e)| e.lives()).map(|(_, e)| (e.order, e)).collect();
+        living.sort_unstable_by_key(|(order, _)| *order);
+        for (_, entry) in living.into_iter().rev() {
+            entry.signal(libc::SIGTERM, false);
         }
     }
 
@@ -277,8 +281,8 @@ impl Keeper {
             let _ = file.write_all(b"1");
         }
         for (_, entry) in self.table.iter().filter(|(_, e)| e.lives()) {
-            sys::kill(entry.pid, libc::SIGKILL, false);
-            sys::kill(entry.pid, libc::SIGKILL, true);
+            entry.signal(libc::SIGKILL, false);
+            entry.signal(libc::SIGKILL, true);
         }
     }
 

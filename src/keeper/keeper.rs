@@ -17,6 +17,7 @@ use crate::drain::Logs;
 use crate::setup::{self, Listener, say};
 use crate::start::{Failure, Starter};
 use crate::sys::{self, Epoll};
+use crate::tab::Tab;
 use crate::table::{State, Table};
 use crate::wire::{DESCRIPTORS, MESSAGE, Malformed, Message, Order, Records};
 use crate::{Config, TRY_AGAIN};
@@ -124,6 +125,15 @@ impl Keeper {
         keeper.image = setup::image(config);
         keeper.listener = config.notify.as_deref().and_then(|address| Listener::new(address).ok());
         keeper.life = Life::Resting { until: 0 };
+        match Tab::open(&config.state) {
+            Ok((tab, past)) => {
+                keeper.table.tab = Some(tab);
+                keeper.take_over(past, &mut Vec::new(), &|name, generation| {
+                    (config.members)(&config.state, name, generation)
+                });
+            }
+            Err(e) => say(&format!("nothing that runs will survive this process: cannot note it: {e}")),
+        }
         Ok(keeper)
     }
 
@@ -357,7 +367,7 @@ impl Keeper {
                     return Ok(());
                 };
                 if entry.lives() {
-                    sys::kill(entry.pid, i32::from(signal), group);
+                    entry.signal(i32::from(signal), group);
                 } else if entry.state() == State::Waiting
                     && matches!(i32::from(signal), libc::SIGTERM | libc::SIGKILL)
                 {

@@ -19,6 +19,7 @@
 //! | `table` | one entry for each name |
 //! | [`init`] | one command instead of a daemon; [`first`]: before `main`; `strays`: processes nobody minds |
 //! | `bank` | descriptors that outlive the daemon: listening sockets |
+//! | `tab`, `foreign` | the table as a file; what a keeper that was killed has left behind |
 //! | `start`, `child` | from an image to a process, and what happens in the child |
 //! | [`drain`] | log pipes while the daemon is away |
 //! | `setup` | lock, limits, signals, before the loop begins |
@@ -35,6 +36,7 @@ mod children;
 mod daemon;
 pub mod drain;
 pub mod first;
+mod foreign;
 pub mod image;
 pub mod init;
 mod keeper;
@@ -42,6 +44,7 @@ mod setup;
 mod start;
 mod strays;
 mod sys;
+mod tab;
 mod table;
 pub mod wire;
 
@@ -64,7 +67,11 @@ pub struct Config {
     /// Be an init: pass every signal on to the daemon, and tell whoever is left before the end. As PID 1 it
     /// must be one.
     pub init: bool,
+    /// Finds processes a former keeper was killed over before it could note them.
+    pub members: Members,
 }
+
+pub use foreign::Members;
 
 /// Where the daemon finds its channel.
 pub const CHANNEL: i32 = 3;
@@ -90,16 +97,18 @@ pub fn run(config: Config) -> u8 {
             return 1;
         }
     };
-    let code = match keeper::Keeper::process(&config) {
-        Ok(keeper) if config.init => init::leave(keeper.run()),
-        Ok(keeper) => keeper.run(),
+    match keeper::Keeper::process(&config) {
+        Ok(keeper) => {
+            // Above the windows of starts, so that no child that hangs in its exec has it.
+            let _lock = state.try_clone().unwrap_or(state);
+            let code = keeper.run();
+            if config.init { init::leave(code) } else { code }
+        }
         Err(e) => {
             eprintln!("error: cannot set up the keeper: {e}");
             1
         }
-    };
-    drop(state);
-    code
+    }
 }
 
 /// A keeper as a thread of this program, for embedders: returns the daemon's end of the channel. It knows its

@@ -8,6 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use crate::Config;
+use crate::foreign::Stat;
 use crate::image::{Image, Stdin};
 use crate::start::Inherited;
 use crate::sys;
@@ -33,15 +34,24 @@ pub(crate) fn lock(state: &Path) -> io::Result<Result<std::fs::File, i32>> {
     let mut options = std::fs::File::options();
     let mut file =
         options.read(true).write(true).create(true).truncate(false).open(state.join("keeper.pid"))?;
+    let mut patience = 200;
     // SAFETY: plain call.
-    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+    while unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
         let error = io::Error::last_os_error();
         if error.kind() != io::ErrorKind::WouldBlock {
             return Err(error);
         }
         let mut text = String::new();
+        file.rewind()?;
         file.read_to_string(&mut text)?;
-        return Ok(Err(text.trim().parse().unwrap_or(0)));
+        let pid = text.trim().parse().unwrap_or(0);
+        if patience == 0 || Stat::of(pid).is_some_and(|stat| !stat.zombie) {
+            return Ok(Err(pid));
+        }
+        // It has just died, and the kernel has not closed all it had yet.
+        patience -= 1;
+        // SAFETY: waits ten milliseconds.
+        unsafe { libc::poll(std::ptr::null_mut(), 0, 10) };
     }
     file.set_len(0)?;
     file.rewind()?;

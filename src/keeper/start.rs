@@ -121,7 +121,10 @@ impl Starter {
     /// `clone3`: the way of older kernels.
     pub fn new(slots: usize, inherited: Inherited, clone3: bool) -> io::Result<Starter> {
         let null = sys::open(c"/dev/null", libc::O_RDWR)?;
-        let (hush, _hush) = sys::pipe()?;
+        let (reader, _hush) = sys::pipe()?;
+        // Opened for both, it never ends for those who have it, whatever becomes of the keeper.
+        let both = std::ffi::CString::new(format!("/proc/self/fd/{}", reader.as_raw_fd()))?;
+        let hush = sys::open(&both, libc::O_RDWR).unwrap_or(reader);
         // SAFETY: plain call.
         let cpus = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
         let mut starter = Starter {

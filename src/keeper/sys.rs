@@ -196,3 +196,85 @@ impl Epoll {
         usize::try_from(n).unwrap_or(0)
     }
 }
+
+// ---- processes by descriptor ----------------------------------------------------------------------------------------
+
+/// The process that has this number now.
+pub(crate) fn pidfd(pid: i32) -> Option<OwnedFd> {
+    // SAFETY: plain call; the descriptor is new.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    owned(fd as i32).ok()
+}
+
+/// The number of a pidfd's inode, never used twice between two boots; `None`: this kernel (before 6.9) has one
+/// inode for all.
+pub(crate) fn pidfd_inode(pidfd: RawFd) -> Option<u64> {
+    const PIDFS: i64 = 0x5049_4446;
+    // SAFETY: all zeros is a valid value for both; the calls write to them.
+    unsafe {
+        let mut system: libc::statfs = std::mem::zeroed();
+        let mut file: libc::stat = std::mem::zeroed();
+        let known = libc::fstatfs(pidfd, &mut system) == 0
+            && system.f_type as i64 == PIDFS
+            && libc::fstat(pidfd, &mut file) == 0;
+        known.then_some(file.st_ino)
+    }
+}
+
+/// Sends a signal to a process, or with `group` to the process group it leads (or led). False: the kernel cannot.
+pub(crate) fn signal(pidfd: RawFd, signal: i32, group: bool) -> bool {
+    const PROCESS_GROUP: usize = 1 << 2;
+    let flags = if group { PROCESS_GROUP } else { 0 };
+    // SAFETY: plain call.
+    let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, signal, 0usize, flags) == 0 };
+    sent || !matches!(io::Error::last_os_error().raw_os_error(), Some(libc::ENOSYS | libc::EINVAL))
+}
+
+/// Is there something to be read (of a pidfd: has it ended), within this time?
+pub(crate) fn readable(fd: RawFd, within: Duration) -> bool {
+    let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    // SAFETY: writes to `poll`.
+    unsafe { libc::poll(&mut poll, 1, within.as_millis() as libc::c_int) == 1 && poll.revents != 0 }
+}
+
+/// How a process that has been reaped had ended, as `wait` would tell it; `None`: not reaped, or the kernel
+/// (before 6.15) does not keep it.
+pub(crate) fn exit_of(pidfd: RawFd) -> Option<i32> {
+    const EXIT: u64 = 1 << 3;
+    /// The kernel's `struct pidfd_info` as far as its first version goes.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        mask: u64,
+        cgroup: u64,
+        numbers: [u32; 12],
+    }
+    const _: () = assert!(size_of::<Info>() == 64);
+    // _IOWR(0xFF, 11, struct pidfd_info)
+    const GET_INFO: libc::c_ulong = 3 << 30 | 64 << 16 | 0xff << 8 | 11;
+    let mut info = Info { mask: EXIT, ..Info::default() };
+    // SAFETY: writes 64 bytes into `info`.
+    let result = unsafe { libc::ioctl(pidfd, GET_INFO as _, &raw mut info) };
+    (result == 0 && info.mask & EXIT != 0).then_some(info.numbers[11] as i32)
+}
+
+/// Nanoseconds of the boot clock.
+pub(crate) fn since_boot() -> u64 {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes to `t`.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut t) };
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
+/// Nanoseconds of a clock tick.
+pub(crate) fn tick() -> u64 {
+    // SAFETY: plain call.
+    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    1_000_000_000 / u64::try_from(per_second).unwrap_or(100).max(1)
+}
+
+/// May this process see everything of others?
+pub(crate) fn is_root() -> bool {
+    // SAFETY: plain call.
+    unsafe { libc::geteuid() == 0 }
+}

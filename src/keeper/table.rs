@@ -10,9 +10,12 @@
 //! entries is set aside at the start and used when touched.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
+use crate::foreign::Identity;
 use crate::start::Failure;
+use crate::sys;
+use crate::tab::{self, Mark, Stage, Tab};
 use crate::wire::{self, NAME, SLOTS, Status};
 
 /// How an entry stands.
@@ -41,6 +44,7 @@ pub(crate) struct Entry {
     /// Of the present or the last start.
     pub generation: u64,
     pub pid: i32,
+    pub identity: Identity,
     /// As long as it is not reaped.
     pub pidfd: Option<OwnedFd>,
     pub image: Option<(OwnedFd, usize)>,
@@ -69,6 +73,22 @@ impl Entry {
         self.pidfd.is_some()
     }
 
+    /// To the process, or with `group` to its process group; to nobody if it is reaped.
+    pub fn signal(&self, signal: i32, group: bool) {
+        if let Some(pidfd) = &self.pidfd
+            && !sys::signal(pidfd.as_raw_fd(), signal, group)
+        {
+            // Kernels before 5.1, and of groups before 6.9.
+            sys::kill(self.pid, signal, group);
+        }
+    }
+
+    /// For the next keeper.
+    fn mark(&self, stage: Stage) -> Mark {
+        let (name, generation) = (self.name().to_vec(), self.generation);
+        Mark { name, generation, stage, identity: self.identity, order: self.order }
+    }
+
     /// As the daemon is told.
     pub fn report(&self, slot: u32, named: bool) -> wire::Report<'_> {
         let state = match self.state {
@@ -88,11 +108,13 @@ pub(crate) struct Table {
     entries: Vec<Entry>,
     news: VecDeque<u32>,
     living: usize,
+    /// Where the next keeper finds them; `None`: there will be none.
+    pub tab: Option<Tab>,
 }
 
 impl Table {
     pub fn new() -> Table {
-        Table { entries: Vec::with_capacity(SLOTS), news: VecDeque::with_capacity(64), living: 0 }
+        Table { entries: Vec::with_capacity(SLOTS), news: VecDeque::with_capacity(64), living: 0, tab: None }
     }
 
     /// Entries so far, used or not.
@@ -129,6 +151,7 @@ impl Table {
                 news: false,
                 generation: 0,
                 pid: 0,
+                identity: Identity::default(),
                 pidfd: None,
                 image: None,
                 output: None,
@@ -167,8 +190,49 @@ impl Table {
             _ => {}
         }
         entry.state = state;
+        self.note(slot);
         if matches!(state, State::Running | State::Ended(_) | State::Failed(_)) {
             self.tell(slot);
+        }
+    }
+
+    /// An entry of a former keeper's: its process was found, or how it ended.
+    pub fn adopt(&mut self, slot: u32, state: State) {
+        self.living += usize::from(self.entries[slot as usize].lives());
+        self.entries[slot as usize].state = state;
+        self.note(slot);
+    }
+
+    /// From here on there may be a process that nobody but its control group knows.
+    pub fn cloning(&mut self, slot: u32) {
+        let entry = &mut self.entries[slot as usize];
+        entry.identity = Identity { pid: 0, inode: 0, born: [sys::since_boot(), 0] };
+        let mark = entry.mark(Stage::Cloning);
+        if let Some(tab) = &mut self.tab {
+            tab.write(tab::place(slot), &mark);
+        }
+    }
+
+    /// The daemon that lives now; one without a number: none.
+    pub fn note_daemon(&mut self, identity: &Identity) {
+        let stage = if identity.pid > 0 { Stage::Alive } else { Stage::Idle };
+        let mark = Mark { name: b"daemon".to_vec(), generation: 0, stage, identity: *identity, order: 0 };
+        if let Some(tab) = &mut self.tab {
+            tab.write(tab::DAEMON, &mark);
+        }
+    }
+
+    fn note(&mut self, slot: u32) {
+        let entry = &self.entries[slot as usize];
+        let stage = match entry.state {
+            State::Idle | State::Waiting => Stage::Idle,
+            State::Starting { .. } | State::Running => Stage::Alive,
+            State::Ended(status) => Stage::Ended(status),
+            State::Failed(failure) => Stage::Failed(failure),
+        };
+        let mark = entry.mark(stage);
+        if let Some(tab) = &mut self.tab {
+            tab.write(tab::place(slot), &mark);
         }
     }
 

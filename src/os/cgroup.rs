@@ -19,6 +19,9 @@ use std::time::Duration;
 
 use tokio::io::{Interest, unix::AsyncFd};
 
+/// File of the state directory that tells where the groups are.
+const NOTE: &str = "cgroup";
+
 /// Where this woodward's groups are.
 #[derive(Debug)]
 pub(super) struct Cgroups {
@@ -31,6 +34,9 @@ impl Cgroups {
     /// Finds the hierarchy and makes the directory of this state directory in it. `None`: there is none that
     /// can be used.
     pub fn find(state: &Path) -> Option<Cgroups> {
+        if let Some(former) = Cgroups::former(state) {
+            return Some(former);
+        }
         let own = group_of("self")?;
         let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
         let mount = mounts.lines().find_map(|line| {
@@ -41,8 +47,8 @@ impl Cgroups {
             let below = Path::new(&own).strip_prefix(root).ok()?;
             after.starts_with("cgroup2 ").then(|| Path::new(at).join(below))
         })?;
-        let state = fs::metadata(state).ok()?;
-        let id = format!("woodward-{:x}-{:x}", state.dev(), state.ino());
+        let numbers = fs::metadata(state).ok()?;
+        let id = format!("woodward-{:x}-{:x}", numbers.dev(), numbers.ino());
         let root = mount.join(&id);
         match fs::create_dir(&root) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return None,
@@ -52,7 +58,18 @@ impl Cgroups {
         File::options().write(true).open(mount.join("cgroup.procs")).ok()?;
         File::options().write(true).open(root.join("cgroup.procs")).ok()?;
         let name = format!("{}/{id}", own.trim_end_matches('/'));
+        // What cannot be noted is found again as long as woodward is run from the same place.
+        let _ = fs::write(state.join(NOTE), format!("{}\n{name}\n", root.display()));
         Some(Cgroups { root, name })
+    }
+
+    /// Where an earlier woodward with this state directory had its groups, if there is still somebody in them:
+    /// it may have been run from another group.
+    fn former(state: &Path) -> Option<Cgroups> {
+        let note = fs::read_to_string(state.join(NOTE)).ok()?;
+        let mut lines = note.lines();
+        let (root, name) = (PathBuf::from(lines.next()?), lines.next()?.to_owned());
+        (!Group::new(root.clone()).is_empty()).then_some(Cgroups { root, name })
     }
 
     /// Kills everything in all groups when a `1` is written to it.
@@ -147,13 +164,17 @@ impl Group {
         }
     }
 
+    /// The processes in it.
+    pub fn processes(&self) -> Vec<i32> {
+        let text = fs::read_to_string(self.dir.join("cgroup.procs")).unwrap_or_default();
+        text.lines().filter_map(|pid| pid.parse().ok()).collect()
+    }
+
     /// A signal to each process in it.
     pub fn signal(&self, signal: i32) {
-        for pid in fs::read_to_string(self.dir.join("cgroup.procs")).iter().flat_map(|text| text.lines()) {
-            if let Ok(pid) = pid.parse() {
-                // SAFETY: plain call.
-                unsafe { libc::kill(pid, signal) };
-            }
+        for pid in self.processes() {
+            // SAFETY: plain call.
+            unsafe { libc::kill(pid, signal) };
         }
     }
 

@@ -65,10 +65,21 @@ impl Family {
     }
 
     fn is_marked(&self, pid: i32) -> bool {
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        let mark = format!("{MARK}={}", self.mark);
-        environment.split(|&b| b == 0).any(|variable| variable == mark.as_bytes())
+        is_marked(pid, &self.mark)
     }
+}
+
+/// Every process with this mark.
+pub(super) fn marked(mark: &str) -> Vec<i32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|&pid| is_marked(pid, mark)).collect()
+}
+
+fn is_marked(pid: i32, mark: &str) -> bool {
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let mark = format!("{MARK}={mark}");
+    environment.split(|&b| b == 0).any(|variable| variable == mark.as_bytes())
 }
 
 /// The session of a process; 0: there is no such process.

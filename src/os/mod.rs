@@ -158,6 +158,16 @@ impl Drop for Together<'_> {
     }
 }
 
+/// The processes of a generation, for a keeper that takes over from one that was killed: by control group, else
+/// by the mark in their environment. `name` is that of the keeper's entry.
+pub fn members(state: &Path, name: &str, generation: u64) -> Vec<i32> {
+    let path = name.split(slots::HELPER).next().unwrap_or(name);
+    match cgroup::Cgroups::find(state) {
+        Some(cgroups) => cgroups.group(path, generation).processes(),
+        None => family::marked(&format!("{path}#{generation}")),
+    }
+}
+
 /// A keeper as a thread of this program: the channel for [`Os::connect`]. It waits for its own children only,
 /// never for any child, and stops its services when the channel closes.
 pub fn library() -> std::io::Result<OwnedFd> {

@@ -338,7 +338,7 @@ impl Telling<'_> {
             (_, Reason::NotReady) => format!("ended: {how}; it was not ready in time"),
             (_, Reason::Sick) => format!("ended: {how}; its health check had failed"),
             (Exit::Reason(_), _) => format!("ended: {how}"),
-            (Exit::Unknown, _) => "ended: nobody saw how".to_owned(),
+            (Exit::Unknown, _) => "ended while nobody was watching: status unknown".to_owned(),
             _ if asked => format!("ended: {how}; its group is empty"),
             (Exit::Signal(_), _) => format!("ended: {how}, not sent by woodward"),
             (Exit::Code(_), _) => format!("ended: {how}"),
@@ -481,7 +481,12 @@ mod tests {
         );
         check(2, ended(Exit::Code(0), Reason::Normal, true), &none, "ended: exit 0; its group is empty");
         check(2, ended(Exit::Code(1), Reason::Crash, false), &none, "ended: exit 1");
-        check(2, ended(Exit::Unknown, Reason::Crash, false), &none, "ended: nobody saw how");
+        check(
+            2,
+            ended(Exit::Unknown, Reason::Crash, false),
+            &none,
+            "ended while nobody was watching: status unknown",
+        );
         let end = Exit::Reason(Reason::Shutdown);
         check(1, ended(end, Reason::Shutdown, false), &none, "ended: shutdown");
         let text = "ended: SIGTERM; it was not ready in time";

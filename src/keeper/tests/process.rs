@@ -284,7 +284,8 @@ fn keeper(dir: &str, role: &str) {
     let exe = std::env::current_exe().expect("this program");
     let words = [exe.to_str().expect("a path"), "daemon", dir, role];
     let daemon = words.iter().map(|w| CString::new(*w).expect("no zero byte")).collect();
-    let config = woodward_keeper::Config { daemon, state: dir.into(), notify: None, init: false };
+    let members = |_: &Path, _: &str, _| Vec::new();
+    let config = woodward_keeper::Config { daemon, state: dir.into(), notify: None, init: false, members };
     std::process::exit(woodward_keeper::run(config).into());
 }
 

@@ -150,7 +150,7 @@ fn fate(ended: &FactLine) -> String {
     match (exit, ended.flag("asked")) {
         (_, true) => "was stopped".to_owned(),
         ("SIGKILL", _) => "was killed".to_owned(),
-        ("not known", _) => "ended, nobody saw how".to_owned(),
+        ("not known", _) => "ended while nobody was watching: status unknown".to_owned(),
         (signal, _) if ended.number("exit_signal").is_some() => format!("was ended by {signal}"),
         (exit, _) => format!("ended with {exit}"),
     }
