@@ -6,6 +6,7 @@ mod availability;
 mod bed;
 mod cli;
 mod keeper_death;
+mod health;
 mod luck;
 mod readiness;
 mod services;

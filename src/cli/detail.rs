@@ -184,6 +184,7 @@ mod tests {
                 waits_for: Some("\"Manager Application initialized\"".to_owned()),
                 dropped_lines: 0,
                 status_text: None,
+                health: None,
             }],
             description: Some("The ACS manager".to_owned()),
             command: ["maciManagerJ", "-n", "a b"].map(str::to_owned).to_vec(),

@@ -132,6 +132,7 @@ fn blank(path: &str) -> Row {
         waits_for: None,
         dropped_lines: 0,
         status_text: None,
+        health: None,
     }
 }
 

@@ -6,6 +6,7 @@ use crate::event::{Exit, Gen, Key, PathId, Reason};
 use crate::node::{FOREST_NODE, Phase};
 use crate::place::FOREST;
 use crate::plan::{Item, Sup};
+use crate::spec::Strategy;
 use crate::time::Time;
 use crate::timers::Ticket;
 use std::sync::Arc;
@@ -106,6 +107,45 @@ impl Engine {
             Some(c) => Some(self.row_of(c)),
             None => self.planned(id).map(|item| self.row_of_absent(id, &item)),
         }
+    }
+
+    /// Whom a child cannot do without, nearest first: of its siblings and those of the supervisors above it, by
+    /// dependencies those it is `after`, transitively; by list, under `rest_for_one` and `one_for_all`, those that are
+    /// started before it.
+    pub fn relies_on(&self, id: PathId) -> Vec<PathId> {
+        let mut found = Vec::new();
+        let mut at = if self.places.contains(id) { self.places[id].child } else { None };
+        while let Some(c) = at {
+            let n = self.kids[c].node;
+            let siblings = if self.nodes[n].by_dependencies() {
+                self.transitively_after(c)
+            } else {
+                match self.nodes[n].sup.strategy {
+                    Strategy::RestForOne | Strategy::OneForAll => {
+                        self.children(n).take_while(|&x| x != c).collect()
+                    }
+                    Strategy::OneForOne | Strategy::SimpleOneForOne => Vec::new(),
+                }
+            };
+            found.extend(siblings.into_iter().map(|x| self.kids[x].path));
+            at = self.nodes[n].child.filter(|_| n != FOREST_NODE);
+        }
+        found
+    }
+
+    fn transitively_after(&self, c: ChildIx) -> Vec<ChildIx> {
+        let after = |c: ChildIx| self.kids[c].edges.as_ref().map_or(&[][..], |edges| edges.after.as_slice());
+        let mut found: Vec<ChildIx> = after(c).to_vec();
+        let mut next = 0;
+        while let Some(&x) = found.get(next) {
+            for &y in after(x) {
+                if !found.contains(&y) {
+                    found.push(y);
+                }
+            }
+            next += 1;
+        }
+        found
     }
 
     fn push_rows(&self, c: ChildIx, rows: &mut Vec<Row>) {

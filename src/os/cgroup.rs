@@ -216,6 +216,11 @@ impl Group {
         }
     }
 
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Within the other's directory.
     pub fn is_below(&self, other: &Group) -> bool {
         self.dir != other.dir && self.dir.starts_with(&other.dir)

@@ -11,6 +11,7 @@ mod family;
 pub mod notify;
 mod orders;
 pub mod pipe;
+pub mod pressure;
 mod program;
 mod slots;
 mod socket;

@@ -13,6 +13,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, setsockopt, sockopt};
 use tokio::io::Interest;
@@ -65,6 +66,14 @@ pub enum Notice {
     Status(String),
     /// `MAINPID=n`: noted only, the main process is the one woodward started.
     MainPid(i32),
+    /// `WATCHDOG=1`: it is alive.
+    Alive,
+    /// `WATCHDOG=trigger`: it says itself that it hangs.
+    Trigger,
+    /// `WATCHDOG_USEC=n`: it will say that it is alive at least this often from now on.
+    WatchdogEvery(Duration),
+    /// `EXTEND_TIMEOUT_USEC=n`: it needs so much longer; noted only.
+    Extend(Duration),
 }
 
 /// A sender that belongs to no running generation.
@@ -196,10 +205,19 @@ fn parse(text: &str) -> Vec<Notice> {
             ("STOPPING", "1") => Some(Notice::Stopping),
             ("STATUS", text) => Some(Notice::Status(text.to_owned())),
             ("MAINPID", pid) => pid.parse().ok().map(Notice::MainPid),
+            ("WATCHDOG", "1") => Some(Notice::Alive),
+            ("WATCHDOG", "trigger") => Some(Notice::Trigger),
+            ("WATCHDOG_USEC", n) => micros(n).map(Notice::WatchdogEvery),
+            ("EXTEND_TIMEOUT_USEC", n) => micros(n).map(Notice::Extend),
             _ => None,
         }
     };
     text.lines().filter_map(notice).collect()
+}
+
+/// A time in microseconds; none and for ever are nothing that can be kept.
+fn micros(text: &str) -> Option<Duration> {
+    text.parse().ok().filter(|&n| n > 0 && n < u64::MAX).map(Duration::from_micros)
 }
 
 #[cfg(test)]
@@ -211,6 +229,12 @@ mod tests {
         let text = "READY=1\nSTATUS=a=b\nMAINPID=x\nMAINPID=12\nREADY=0\nnonsense\nSTOPPING=1";
         let notices =
             [Notice::Ready, Notice::Status("a=b".to_owned()), Notice::MainPid(12), Notice::Stopping];
+        assert_eq!(parse(text), notices);
+
+        let text = "WATCHDOG=1\nWATCHDOG=2\nWATCHDOG=trigger\nWATCHDOG_USEC=0\nWATCHDOG_USEC=2500\n\
+                    EXTEND_TIMEOUT_USEC=1000000\nEXTEND_TIMEOUT_USEC=x";
+        let every = Notice::WatchdogEvery(Duration::from_micros(2500));
+        let notices = [Notice::Alive, Notice::Trigger, every, Notice::Extend(Duration::from_secs(1))];
         assert_eq!(parse(text), notices);
     }
 }

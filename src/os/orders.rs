@@ -204,6 +204,13 @@ impl Client {
         child.group.clone()
     }
 
+    /// Directory of the control group of a generation that runs.
+    pub fn group(&self, path: &str, generation: u64) -> Option<std::path::PathBuf> {
+        let table = self.lock();
+        let child = table.children.get(path).filter(|child| child.generation == generation)?;
+        child.group.as_ref().map(|group| group.dir().to_path_buf())
+    }
+
     /// See [`super::Os::signal`].
     pub fn signal(&self, path: &str, generation: u64, role: Role, signal: i32, scope: Scope) {
         let mut table = self.lock();

@@ -61,7 +61,7 @@ pub struct Extras<'a> {
     pub settle: Duration,
     /// `StartFailed` by lateness: the time it had.
     pub within: Option<Duration>,
-    /// `StartFailed`: why, the part after `cannot start PATH: `.
+    /// `StartFailed`: why, the part after `cannot start PATH: `. `Sick`: the last miss.
     pub error: Option<&'a str>,
     /// Who asked, for what a person did.
     pub who: Option<&'a Who>,
@@ -235,7 +235,7 @@ impl Telling<'_> {
             What::Done => ("done", "done".to_owned()),
             What::StartFailed { why } => ("start_failed", self.start_failed(why)),
             What::Ended { exit, reason, asked } => ("ended", self.ended(exit, reason, asked)),
-            What::Sick => ("sick", "its health check failed".to_owned()),
+            What::Sick => ("sick", self.sick()),
             What::Restart { .. } => ("restart", self.restart()),
             What::DraggedAlong { with } => {
                 let with = (self.scene.path)(with);
@@ -343,6 +343,12 @@ impl Telling<'_> {
             (Exit::Signal(_), _) => format!("ended: {how}, not sent by woodward"),
             (Exit::Code(_), _) => format!("ended: {how}"),
         }
+    }
+
+    fn sick(&mut self) -> String {
+        let Some(why) = self.extras.error else { return "its health check failed".to_owned() };
+        self.put("error", why);
+        format!("its health check failed: {why}")
     }
 
     fn restart(&mut self) -> String {

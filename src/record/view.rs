@@ -1,6 +1,6 @@
 //! The published view: what `status` shows, read without asking anybody.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,73 @@ pub struct Row {
     pub dropped_lines: u64,
     /// `STATUS=` of sd_notify.
     pub status_text: Option<String>,
+    /// Its health, while it is watched.
+    #[serde(default)]
+    pub health: Option<Pulse>,
+}
+
+/// The health of what runs. It changes with each check, which publishes nothing: rows share it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "Health", into = "Health")]
+pub struct Pulse(Arc<Mutex<Health>>);
+
+impl From<Health> for Pulse {
+    fn from(health: Health) -> Pulse {
+        Pulse(Arc::new(Mutex::new(health)))
+    }
+}
+
+impl From<Pulse> for Health {
+    fn from(pulse: Pulse) -> Health {
+        pulse.now()
+    }
+}
+
+/// What is known of the health of one generation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Good answers; of a watchdog, signs of life.
+    pub good: u32,
+    /// Good answers and misses.
+    pub asked: u32,
+    /// The last miss.
+    pub last_failure: Option<Failure>,
+    /// It starves by these figures and has its grace period.
+    pub starved: Option<String>,
+    /// It is not asked while this path is not up.
+    pub waits_for: Option<String>,
+}
+
+/// A missed answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// When, as `since` of a row.
+    pub at: String,
+    /// Why, in one clause: `tcp 127.0.0.1:3201: connection refused`.
+    pub text: String,
+}
+
+impl Pulse {
+    /// What is known now.
+    pub fn now(&self) -> Health {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Why the last answer was missed.
+    pub fn why(&self) -> String {
+        self.now().last_failure.map(|failure| failure.text).unwrap_or_default()
+    }
+
+    /// Changes what is known.
+    pub fn change(&self, change: impl FnOnce(&mut Health)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl PartialEq for Pulse {
+    fn eq(&self, other: &Pulse) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.now() == other.now()
+    }
 }
 
 /// Kinds of rows.

@@ -10,6 +10,8 @@
 //! Who held or stopped what, why a start failed, which process it is: what the engine does not need to decide is kept
 //! beside it, by path or generation, and joined when a fact is recorded or a row printed.
 
+mod rounds;
+
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use woodward_engine::{
 };
 
 use super::block::Block;
+use super::health::{Ward, Watched};
 use super::inbox::{Inbox, Input, InstanceAnswer, Turn};
 use super::publish::Publisher;
 use super::rows::{Running, Sayings};
@@ -47,6 +50,8 @@ const SLICE: usize = 256;
 const STALE: Duration = Duration::from_millis(5);
 /// A worker whose actor panics more often than this for one generation is given up, and the generation killed.
 const PANICS: u32 = 3;
+/// A deadline that has moved further away than this is set back.
+const SLACK: Duration = Duration::from_millis(20);
 
 /// Starts a kernel; see [`super::start`].
 pub(super) async fn start(surroundings: Surroundings, plans: Vec<Plan>) -> (Handle, oneshot::Receiver<Ends>) {
@@ -132,6 +137,7 @@ struct Kernel {
     sayings: Sayings,
     publisher: Publisher,
     published: Time,
+    ward: Ward,
     alarm: Alarm,
     trees: Trees,
     block: Block,
@@ -145,6 +151,10 @@ struct Live {
     error: Option<StartError>,
     status: Option<String>,
     panics: u32,
+    /// Its health, while it is up.
+    watched: Option<Box<Watched>>,
+    /// Why its health check failed.
+    sick: Option<String>,
 }
 
 /// Requests that wait for the engine's answer, and answers that wait for the view.
@@ -201,6 +211,7 @@ impl Kernel {
             sayings: Sayings::default(),
             publisher: Publisher::new(handle.view, rfc3339(clock::wall())),
             published: Time::default(),
+            ward: Ward::default(),
             alarm: Alarm::start(inbox.clone()),
             trees: Trees {
                 running: Vec::new(),
@@ -316,9 +327,11 @@ impl Kernel {
                 None => break,
             }
         }
+        self.make_rounds();
+        again |= !self.effects.is_empty();
         drop(together);
         let (now, next) = (clock::now(), self.published + STALE);
-        let fresh = now < next && self.requests.answered.is_empty();
+        let fresh = now < next && self.requests.answered.is_empty() && self.publisher.has_news();
         if !fresh {
             self.publish();
             self.published = now;
@@ -331,7 +344,8 @@ impl Kernel {
             }
         }
         let next = if fresh { Some(next) } else { self.publisher.deadline() };
-        self.alarm.set([self.engine.next_deadline(), next].into_iter().flatten().min());
+        let dues = [self.engine.next_deadline(), self.ward.next(), next];
+        self.alarm.set(dues.into_iter().flatten().min());
         self.end_if_over();
         self.inbox.rest(again);
     }
@@ -385,6 +399,8 @@ impl Kernel {
                 let (incident, path) = (live.incident.0, &live.seat.child.path);
                 self.record.fact(FactLine::note(clock::wall(), incident, path, generation.0, kind, text));
             }
+            Said::Life(life) => self.hear_life(generation, life),
+            Said::Answered(n, answer) => self.hear_answer(generation, n, answer),
             Said::Status(text) => {
                 live.status = Some(text).filter(|text| !text.is_empty());
                 self.publisher.touch(self.engine.path_of(generation));
@@ -472,6 +488,9 @@ impl Kernel {
     fn bury(&mut self) {
         for generation in std::mem::take(&mut self.gone) {
             let Some(live) = self.live.remove(&generation) else { continue };
+            if let Some(watched) = &live.watched {
+                self.ward.end(generation, watched);
+            }
             let path = &live.seat.child.path;
             if self.engine.find(path).and_then(|id| self.engine.row(id)).is_none() {
                 self.forget(path);
@@ -546,7 +565,8 @@ impl Kernel {
     fn give_worker(&mut self, seat: Arc<Seat>, incident: Incident) {
         let generation = seat.generation;
         seat.begin();
-        self.live.insert(generation, Live { seat, incident, error: None, status: None, panics: 0 });
+        let (error, status, watched, sick) = (None, None, None, None);
+        self.live.insert(generation, Live { seat, incident, error, status, panics: 0, watched, sick });
         self.tend(generation);
     }
 
@@ -587,6 +607,7 @@ impl Kernel {
                 What::StartFailed { why: FailedStart::TooLate }
                 | What::Ended { reason: Reason::NotReady, .. } => live.seat.not_ready().map(StartError::from),
                 What::StartFailed { .. } => live.error.clone(),
+                What::Sick => live.sick.clone().map(StartError::from),
                 _ => None,
             };
             extras.pid = live.seat.pid();
@@ -628,6 +649,7 @@ impl Kernel {
                 let running = Running {
                     pid: live.and_then(|live| live.seat.pid()),
                     status: live.and_then(|live| live.status.clone()),
+                    health: live.and_then(|live| Some(live.watched.as_ref()?.pulse.clone())),
                     dropped: children
                         .get(&*engine.path(row.path))
                         .and_then(|c| c.stream.as_ref())
@@ -680,8 +702,8 @@ impl Requests {
     }
 }
 
-/// The one timer: calls for a turn when a deadline is due. A deadline that has moved further away is not set back, it
-/// only costs one turn with nothing to do.
+/// The one timer: calls for a turn when a deadline is due. A deadline that has moved a little further away is not set
+/// back, it only costs one turn with nothing to do.
 struct Alarm {
     at: watch::Sender<Option<Time>>,
 }
@@ -715,7 +737,7 @@ impl Alarm {
         let now = clock::now();
         self.at.send_if_modified(|at| {
             let rings_first = match (*at, next) {
-                (Some(at), Some(next)) => now < at && at <= next,
+                (Some(at), Some(next)) => now < at && at <= next && next.since(at) <= SLACK,
                 (None, None) => true,
                 _ => false,
             };

@@ -3,12 +3,14 @@
 //! * [`kernel`]: takes what has happened, asks the engine, carries out what it decides; never waits for a child.
 //! * [`worker`]: one generation of one child: hooks, process, readiness, stop ladder, end.
 //! * [`readiness`]: the conditions themselves.
+//! * [`health`]: what is asked of those that are ready, and whether one that does not answer hangs or starves.
 //! * [`publish`]: the view that `status` shows, read without asking anybody.
 //! * [`table`]: what the engine's keys mean. [`inbox`]: the kernel's mailbox. [`rows`]: how a row is printed.
 //! * [`sockets`]: which of them stay open.
 //! * [`block`]: which generations are used up, for the next daemon.
 
 mod block;
+mod health;
 mod inbox;
 mod kernel;
 mod publish;

@@ -56,6 +56,18 @@ impl Publisher {
         self.changed.extend(path);
     }
 
+    /// Takes over what has changed; those among it that were not heard of before.
+    pub(super) fn collect(&mut self, engine: &mut Engine) -> &[PathId] {
+        let known = self.changed.len();
+        engine.take_changed(&mut self.changed);
+        &self.changed[known..]
+    }
+
+    /// Something has changed that is not published yet.
+    pub(super) fn has_news(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
     /// Publishes what has changed since the last time. `print` makes a row; `gone` hears of paths that are no more.
     pub(super) fn publish(
         &mut self,
@@ -68,7 +80,7 @@ impl Publisher {
             self.look_again = None;
             self.changed.extend(self.fading.drain());
         }
-        engine.take_changed(&mut self.changed);
+        self.collect(engine);
         if self.changed.is_empty() {
             return;
         }

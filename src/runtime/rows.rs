@@ -8,7 +8,7 @@ use woodward_engine::{Engine, Exit, Fact, FailedStart, Reason, Time, What, spec}
 
 use super::Who;
 use super::table::{Account, Table};
-use super::view::{Exhausted, Held, Kind, Limit, Row, State};
+use super::view::{Exhausted, Held, Kind, Limit, Pulse, Row, State};
 use super::worker::StartError;
 use crate::os::clock;
 use crate::record::fact::{probe, strategy};
@@ -19,6 +19,7 @@ use crate::record::words::{exit, leaf, rfc3339, signal, span};
 pub(super) struct Running {
     pub(super) pid: Option<i32>,
     pub(super) status: Option<String>,
+    pub(super) health: Option<Pulse>,
     pub(super) dropped: u64,
 }
 
@@ -76,7 +77,7 @@ impl Sayings {
             What::StartFailed { why: FailedStart::Child } => "a child of it could not be started".to_owned(),
             What::DraggedAlong { with } => format!("restarted with {}", leaf(&engine.path(with))),
             What::Stuck => "killed, but not gone".to_owned(),
-            What::Sick => "its health check failed".to_owned(),
+            What::Sick => error.map_or("its health check failed".to_owned(), |why| format!("health: {why}")),
             What::StoppedByHand => by("stopped"),
             What::StartedByHand => by("started"),
             What::LimitExceeded { .. } => {
@@ -159,6 +160,7 @@ impl Sayings {
             waits_for,
             dropped_lines: running.dropped,
             status_text: running.status,
+            health: running.health,
         }
     }
 }

@@ -38,6 +38,7 @@ fn row(path: &str, state: State, pid: Option<i32>) -> Row {
         waits_for: None,
         dropped_lines: 0,
         status_text: None,
+        health: None,
     }
 }
 

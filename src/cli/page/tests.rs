@@ -23,6 +23,7 @@ fn row(path: &str, kind: Kind, state: State, seconds: u64) -> Row {
         waits_for: None,
         dropped_lines: 0,
         status_text: None,
+        health: None,
     }
 }
 

@@ -143,6 +143,7 @@ fn row(path: &str) -> Row {
         waits_for: None,
         dropped_lines: 0,
         status_text: None,
+        health: None,
     }
 }
 

@@ -27,6 +27,7 @@ fn row(path: &str, state: State, since: u64) -> Row {
         waits_for: None,
         dropped_lines: 0,
         status_text: None,
+        health: None,
     }
 }
 

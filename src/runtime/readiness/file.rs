@@ -3,9 +3,13 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
+
 use tokio::io::AsyncReadExt;
 
 use super::NotReady;
+use crate::os::clock;
+use crate::record::words::about;
 
 /// So much of a file is searched, in bytes.
 const SEARCHED: u64 = 16 << 20;
@@ -48,9 +52,36 @@ pub(crate) async fn file(path: &Path, before: Mark, contains: Option<&str>) -> R
     if found { Ok(()) } else { Err(NotReady(format!("{}: does not contain {text:?}", path.display()))) }
 }
 
+/// The file at `path` was last written at most `max_age` ago, by the wall clock.
+pub(crate) async fn fresh(path: &Path, max_age: Duration) -> Result<(), NotReady> {
+    let stamp = tokio::fs::metadata(path).await.and_then(|file| file.modified());
+    let stamp = stamp.map_err(|e| NotReady::because(path.display(), &e))?;
+    let written = stamp.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let age = Duration::from_millis(clock::wall()).saturating_sub(written);
+    if age <= max_age {
+        return Ok(());
+    }
+    Err(NotReady(format!("{}: last written {} ago", path.display(), about(age))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_file_is_fresh_for_its_age() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("beat");
+        let hour = Duration::from_secs(3600);
+        assert_eq!(fresh(&path, hour).await, Err(NotReady(format!("{}: not there", path.display()))));
+        let beat = std::fs::File::create(&path).unwrap();
+        assert_eq!(fresh(&path, hour).await, Ok(()));
+        beat.set_modified(std::time::SystemTime::now() - 2 * hour).unwrap();
+        assert_eq!(
+            fresh(&path, hour).await,
+            Err(NotReady(format!("{}: last written 2h ago", path.display())))
+        );
+    }
 
     #[tokio::test]
     async fn a_file_counts_only_when_written_after_the_start() {

@@ -15,7 +15,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub(crate) use corbaloc::corbaloc;
-pub(crate) use file::{Mark, file};
+pub(crate) use file::{Mark, file, fresh};
 pub(crate) use http::http;
 pub(crate) use net::{newline, tcp, unix};
 

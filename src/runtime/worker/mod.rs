@@ -36,7 +36,9 @@ use std::sync::Arc;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use woodward_engine::Exit;
 
+use super::health::Life;
 use crate::os::SpawnError;
+pub(super) use probing::ask_once;
 pub(super) use seat::{Child, House, Seat};
 
 /// Something in the seat has changed.
@@ -57,6 +59,10 @@ pub(super) enum Said {
     Note(&'static str, String),
     /// `STATUS=` of sd_notify; empty: nothing any more.
     Status(String),
+    /// What it says of its own liveness.
+    Life(Life),
+    /// Question n of its health was answered.
+    Answered(u32, Result<(), String>),
 }
 
 /// Why a start failed: the part after `cannot start PATH: `.

@@ -41,18 +41,31 @@ pub(super) fn seek(
                 Some(stream) => stream.wait_for(seat.generation.0, text.clone()).await,
                 None => std::future::pending().await,
             },
-            Probe::Tcp(address) => until(ATTEMPT, || readiness::tcp(address), tell).await,
-            Probe::Unix(path) => until(ATTEMPT, || readiness::unix(path), tell).await,
-            Probe::Http { url, status } => until(ATTEMPT, || readiness::http(url, *status), tell).await,
             Probe::File { path, contains } => {
                 until(ATTEMPT, || readiness::file(path, before, contains.as_deref()), tell).await;
             }
-            Probe::Corbaloc(reference) => until(ATTEMPT, || readiness::corbaloc(reference), tell).await,
-            Probe::Exec(command) => until(COMMAND, || exec(&seat, command), tell).await,
+            Probe::Exec(_) => until(COMMAND, || ask_once(&seat, &probe), tell).await,
+            Probe::Tcp(_) | Probe::Unix(_) | Probe::Http { .. } | Probe::Corbaloc(_) => {
+                until(ATTEMPT, || ask_once(&seat, &probe), tell).await;
+            }
         }
         seat.holds();
     });
     Some(task.abort_handle())
+}
+
+/// Asks a probe that can be asked again.
+pub(in crate::runtime) async fn ask_once(seat: &Arc<Seat>, probe: &Probe) -> Result<(), NotReady> {
+    match probe {
+        Probe::Tcp(address) => readiness::tcp(address).await,
+        Probe::Unix(path) => readiness::unix(path).await,
+        Probe::Http { url, status } => readiness::http(url, *status).await,
+        Probe::Corbaloc(reference) => readiness::corbaloc(reference).await,
+        Probe::Exec(command) => exec(seat, command).await,
+        Probe::Notify | Probe::Fd(_) | Probe::Log(_) | Probe::File { .. } => {
+            Err(NotReady("it cannot be asked again".to_owned()))
+        }
+    }
 }
 
 /// One run of the probe command; killed when nobody waits for it any more.

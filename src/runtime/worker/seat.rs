@@ -18,12 +18,14 @@ use super::commands::{self, Additions};
 use super::listening::Lazy;
 use super::{Look, Said, StartError, Worker};
 use crate::os::notify::{Notice, NotifyServer};
+use crate::os::pressure::Pressure;
 use crate::os::{ExitStatus, Launch, Os, ProcessEvent, Program, Role, Scope, SpawnError};
 use crate::record::{Stream, words};
+use crate::runtime::health::Life;
 use crate::runtime::inbox::{Inbox, Input, Turn};
 use crate::runtime::readiness::Mark;
 use crate::runtime::table::WorkerRef;
-use crate::tree::{KillMode, Probe};
+use crate::tree::{Check, Health, KillMode, Probe};
 
 /// What all workers use.
 pub(in crate::runtime) struct House {
@@ -85,7 +87,7 @@ impl Child {
 
 /// One generation of one child.
 pub(in crate::runtime) struct Seat {
-    pub(super) house: Arc<House>,
+    pub(in crate::runtime) house: Arc<House>,
     /// Whose.
     pub(in crate::runtime) child: Arc<Child>,
     /// Which.
@@ -636,12 +638,15 @@ impl Seat {
             }
         };
         additions.extend(of_sockets);
-        match (&plan.ready, &self.house.notify) {
-            (Some(Probe::Notify), Some(server)) => {
-                self.listen();
-                additions.push(("NOTIFY_SOCKET", server.address().to_string_lossy().into_owned()));
-            }
-            (Some(Probe::Fd(number)), _) => match self.newline_pipe() {
+        if let Some(server) = self.house.notify.as_ref().filter(|_| self.wants_notify()) {
+            self.listen();
+            additions.push(("NOTIFY_SOCKET", server.address().to_string_lossy().into_owned()));
+        }
+        if let Some(Check::Watchdog(time)) = plan.health.as_ref().map(|health| &health.check) {
+            additions.push(("WATCHDOG_USEC", time.as_micros().to_string()));
+        }
+        match &plan.ready {
+            Some(Probe::Fd(number)) => match self.newline_pipe() {
                 Ok(writer) => descriptors.push((*number, Arc::new(writer))),
                 Err(source) => {
                     let step = format!("pipe for descriptor {number}");
@@ -763,16 +768,34 @@ impl Seat {
     }
 
     fn wants_notify(&self) -> bool {
+        let watchdog = |health: &Health| matches!(health.check, Check::Watchdog(_));
+        self.is_ready_by_word() || self.child.plan.health.as_ref().is_some_and(watchdog)
+    }
+
+    fn is_ready_by_word(&self) -> bool {
         self.child.plan.ready == Some(Probe::Notify)
+    }
+
+    /// The pressure on it now.
+    pub(in crate::runtime) fn pressure(&self) -> Pressure {
+        self.house.os.pressure(&self.child.path, self.generation.0)
     }
 
     fn listen(self: &Arc<Seat>) {
         let Some(server) = &self.house.notify else { return };
         let seat = self.clone();
         server.listen(&self.child.path, self.generation.0, move |notice| match notice {
-            Notice::Ready => seat.holds(),
+            Notice::Ready if seat.is_ready_by_word() => seat.holds(),
             Notice::Status(text) => seat.say(Said::Status(text)),
-            Notice::Reloading | Notice::Stopping | Notice::MainPid(_) => {}
+            Notice::Reloading => seat.say(Said::Status("reloading".to_owned())),
+            Notice::Stopping => seat.say(Said::Status("stopping".to_owned())),
+            Notice::Extend(time) => {
+                seat.say(Said::Status(format!("asks for {} more", words::span(time))));
+            }
+            Notice::Alive => seat.say(Said::Life(Life::Alive)),
+            Notice::Trigger => seat.say(Said::Life(Life::Trigger)),
+            Notice::WatchdogEvery(time) => seat.say(Said::Life(Life::Every(time))),
+            Notice::Ready | Notice::MainPid(_) => {}
         });
     }
 
