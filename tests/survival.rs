@@ -92,3 +92,50 @@ fn a_broken_tree_file_does_not_end_what_runs() {
     assert_eq!(["t/a", "t/b", "t/c"].map(|path| bed.pid(path)), before);
     bed.stop();
 }
+
+#[test]
+fn a_new_daemon_tells_what_happened_before_its_birth() {
+    let bed = Bed::up(&three());
+    kill(bed.pid("t/b"), libc::SIGKILL);
+    bed.wait("the restart", |bed| bed.row("t/b")["restarts"] == 1 && bed.state("t/b") == "up");
+    let told = bed.ask(&["events", "--json"]);
+    let first = bed.ask(&["why", "t/b"]);
+    kill_the_daemon(&bed);
+    bed.wait_until_up();
+    let after = bed.ask(&["events", "--json"]);
+    assert!(after.starts_with(&told), "{told}\n---\n{after}");
+    assert_eq!(after.matches("daemon started").count(), 2);
+    // The chain of the crash is the same; what follows it is of another moment.
+    let chain = |text: &str| text.split("\nnow ").next().map(str::to_owned);
+    assert_eq!(chain(&bed.ask(&["why", "t/b"])), chain(&first));
+    let numbers = after
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()?["seq"].as_u64());
+    assert!(numbers.zip(1..).all(|(found, expected)| found == expected));
+    bed.stop();
+}
+
+#[test]
+fn without_any_daemon_the_last_facts_are_read_all_the_same() {
+    let mut bed = Bed::up(&three());
+    kill(bed.pid("t/b"), libc::SIGKILL);
+    bed.wait("the restart", |bed| bed.row("t/b")["restarts"] == 1 && bed.state("t/b") == "up");
+    let state = bed.path().join("state");
+    let room = engine_room(&bed).expect("a daemon runs");
+    kill(bed.daemon(), libc::SIGKILL);
+    kill(room, libc::SIGKILL);
+    let _ = bed.wait_for_the_end();
+    // Nothing but the run state may have them.
+    fs::remove_dir_all(state.join("t/history")).expect("it is there");
+    let ask = |verb: &[&str]| {
+        let mut command = bed.command();
+        command.env_remove("WOODWARD_SOCKET").args(verb).arg("--state").arg(&state);
+        String::from_utf8_lossy(&command.output().expect("the program runs").stdout).into_owned()
+    };
+    assert!(ask(&["events", "t/b"]).contains("ended: SIGKILL"), "{}", ask(&["events", "t/b"]));
+    assert!(
+        ask(&["why", "t/b"]).contains("t/b was restarted because it was killed"),
+        "{}",
+        ask(&["why", "t/b"])
+    );
+}

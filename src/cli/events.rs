@@ -1,6 +1,7 @@
 //! `woodward events`.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use hyper::Method;
@@ -9,11 +10,12 @@ use super::last;
 use super::report::{self, Code, Failure};
 use super::style::{Style, lasted};
 use super::target::{Target, misread};
-use crate::control::client::{Endpoint, encode};
+use crate::control::client::{Client, Endpoint, encode};
 use crate::control::message::{Dropped, Problem};
 use crate::os::clock;
 use crate::record::fact::FactLine;
-use crate::record::words;
+use crate::record::{history, words};
+use crate::settings::Said;
 
 /// Prints facts, one a line
 #[derive(clap::Args)]
@@ -54,7 +56,10 @@ fn events(args: &Args) -> Result<(), Failure> {
         Err(failure) => return Err(failure),
     };
     let questions: Vec<(&Endpoint, String)> = match &args.path {
-        Some(asked) => vec![client.locate(asked)?],
+        Some(asked) => match client.locate(asked) {
+            Ok(found) => vec![found],
+            Err(unknown) => return of_another(args, since, &mut printer, unknown.into()),
+        },
         None => client.endpoints().iter().map(|endpoint| (endpoint, String::new())).collect(),
     };
     let uri = |path: &str| {
@@ -73,10 +78,42 @@ fn events(args: &Args) -> Result<(), Failure> {
     let mut facts: Vec<FactLine> = Vec::new();
     for (endpoint, path) in &questions {
         let more: Vec<FactLine> = client.get(endpoint, &uri(path))?;
+        if let Some(since) = since {
+            facts.extend(before(&client, endpoint, path, since, &more));
+        }
         facts.extend(more);
     }
-    facts.sort_by_key(|fact| fact.at);
+    facts.sort_by_key(|fact| (fact.at, fact.seq));
     print(args, &facts, &mut printer)
+}
+
+/// What a daemon has forgotten since then: its memory is bounded, its history goes back further. What cannot be read, as
+/// by a member of `socket_group`, is not shown.
+fn before(client: &Client, endpoint: &Endpoint, path: &str, since: u64, more: &[FactLine]) -> Vec<FactLine> {
+    let settings: Vec<Said> = client.get(endpoint, "/v1/settings").unwrap_or_default();
+    let history = settings.into_iter().find(|said| said.key == "history" && !said.value.is_empty());
+    let Some(history) = history else { return Vec::new() };
+    let mut facts = history::read(Path::new(&history.value)).unwrap_or_default();
+    let known: HashSet<(u64, u64)> = more.iter().map(|fact| (fact.seq, fact.at)).collect();
+    facts.retain(|fact| {
+        fact.at >= since && words::is_within(&fact.path, path) && !known.contains(&(fact.seq, fact.at))
+    });
+    facts
+}
+
+/// Perhaps a path of a tree whose own daemon does not run while others do.
+fn of_another(
+    args: &Args,
+    since: Option<u64>,
+    printer: &mut Printer,
+    unknown: Failure,
+) -> Result<(), Failure> {
+    let known = last::known(args.state.as_deref(), args.target.is_settled());
+    let found = args.path.as_ref().is_some_and(|asked| last::locate(&known, asked).is_ok());
+    if args.follow || unknown.code != Code::Usage || !found {
+        return Err(unknown);
+    }
+    last_known(args, since, printer, last::absent())
 }
 
 fn print(args: &Args, facts: &[FactLine], printer: &mut Printer) -> Result<(), Failure> {
@@ -112,7 +149,9 @@ fn last_known(
         None => String::new(),
     };
     let seen = known.iter().map(|last| last.seen).max().unwrap_or_default();
-    let mut facts: Vec<FactLine> = known.into_iter().flat_map(|last| last.facts).collect();
+    // Of the last run, unless somebody looks further back.
+    let of = |last: last::Last| if since.is_some() { last.all } else { last.facts().to_vec() };
+    let mut facts: Vec<FactLine> = known.into_iter().flat_map(of).collect();
     facts.retain(|fact| words::is_within(&fact.path, &top) && since.is_none_or(|since| fact.at >= since));
     facts.sort_by_key(|fact| fact.at);
     print(args, &facts, printer)?;

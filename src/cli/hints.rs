@@ -31,7 +31,7 @@ const WORDS: &[(&str, &str)] = &[
 
 /// Verbs that come with a later version.
 const LATER: &[&str] =
-    &["apply", "attach", "chaos", "cluster", "import", "reload", "settings", "signal", "units", "upgrade"];
+    &["apply", "attach", "chaos", "cluster", "import", "reload", "signal", "units", "upgrade"];
 
 /// What to type instead of `word`, which is none of `ours`.
 pub fn verb(word: &str, ours: &[&str]) -> Option<String> {

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::report::Failure;
+use super::report::{Code, Failure};
 use super::target;
+use crate::control::places::Kept;
 use crate::control::resolve;
 use crate::record::fact::FactLine;
 use crate::record::{history, words};
@@ -13,8 +14,10 @@ use crate::runtime::view::{Held, Kind, Row, State};
 /// One tree as it was left.
 #[derive(Clone, Debug)]
 pub struct Last {
-    /// All facts of its last run, oldest first.
-    pub facts: Vec<FactLine>,
+    /// All facts that can be read, oldest first.
+    pub all: Vec<FactLine>,
+    /// The place of the first one of its last run.
+    begin: usize,
     /// Its rows at the end of them.
     pub rows: Vec<Row>,
     /// The last fact: milliseconds since 1970, UTC.
@@ -27,8 +30,17 @@ pub fn known(state: Option<&Path>, elsewhere: bool) -> Vec<Last> {
     if elsewhere && state.is_none() {
         return Vec::new();
     }
-    let histories = target::host().histories(state);
-    histories.into_iter().filter_map(|(_, dir)| Last::of(history::read(&dir).ok()?)).collect()
+    target::host().kept(state).into_values().filter_map(|kept| Last::of(facts(&kept)?)).collect()
+}
+
+/// All facts of what was kept.
+pub fn facts(kept: &Kept) -> Option<Vec<FactLine>> {
+    history::read_with(kept.history.as_deref(), kept.run.as_deref()).ok()
+}
+
+/// The daemon of a tree that is known is not there, while others are.
+pub fn absent() -> Failure {
+    Failure::new(Code::NoDaemon, "cannot reach its daemon: it does not run").hint("woodward run FILE")
 }
 
 /// The one tree and full path that `asked` means.
@@ -69,14 +81,17 @@ fn lives(pid: i32, path: &str) -> bool {
 
 impl Last {
     /// `None`: nothing in it.
-    fn of(mut facts: Vec<FactLine>) -> Option<Last> {
+    fn of(all: Vec<FactLine>) -> Option<Last> {
         let root = |fact: &FactLine| !fact.path.contains('/');
         // Each run of a tree begins with the start of its root.
-        if let Some(begin) = facts.iter().rposition(|fact| root(fact) && fact.kind == "starting") {
-            facts.drain(..begin);
-        }
-        let seen = facts.last()?.at;
-        Some(Last { rows: rows(&facts), facts, seen })
+        let begin = all.iter().rposition(|fact| root(fact) && fact.kind == "starting").unwrap_or(0);
+        let seen = all.last()?.at;
+        Some(Last { rows: rows(&all[begin..]), all, begin, seen })
+    }
+
+    /// The facts of its last run, oldest first.
+    pub fn facts(&self) -> &[FactLine] {
+        &self.all[self.begin..]
     }
 }
 

@@ -81,8 +81,7 @@ fn show(args: &Args) -> Result<Shows, Failure> {
         Ok(text) => Ok(Shows { text, failure: None }),
         // Perhaps a path of a tree whose own daemon does not run.
         Err(failure) if args.path.is_some() && failure.code == Code::Usage => {
-            let absent = Failure::new(Code::NoDaemon, "cannot reach its daemon: it does not run");
-            not_running(args, &running(&client), absent.hint("woodward run FILE"), failure)
+            not_running(args, &running(&client), last::absent(), failure)
         }
         Err(failure) => Err(failure),
     }

@@ -35,7 +35,10 @@ fn why(args: &Args) -> Result<Code, Failure> {
     let zone = clock::zone(clock::wall());
     match args.target.client() {
         Ok(client) => {
-            let (endpoint, path) = client.locate(&args.path)?;
+            let (endpoint, path) = match client.locate(&args.path) {
+                Ok(found) => found,
+                Err(unknown) => return of_another(args, zone, unknown.into()),
+            };
             let why: Why = client.get(endpoint, &format!("/v1/why?path={}&zone={zone}", encode(&path)))?;
             print(args, &why)?;
             Ok(Code::Done)
@@ -57,6 +60,15 @@ fn print(args: &Args, why: &Why) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Perhaps a path of a tree whose own daemon does not run while others do.
+fn of_another(args: &Args, zone: i32, unknown: Failure) -> Result<Code, Failure> {
+    let known = last::known(args.state.as_deref(), args.target.is_settled());
+    if unknown.code != Code::Usage || last::locate(&known, &args.path).is_err() {
+        return Err(unknown);
+    }
+    last_known(args, zone, last::absent())
+}
+
 /// From the history, if there is one; that no daemon was reached is a failure all the same.
 fn last_known(args: &Args, zone: i32, failure: Failure) -> Result<Code, Failure> {
     let known = last::known(args.state.as_deref(), args.target.is_settled());
@@ -68,6 +80,6 @@ fn last_known(args: &Args, zone: i32, failure: Failure) -> Result<Code, Failure>
     if !args.json {
         report::print(&format!("not running; last seen {} ago\n", lasted(now.saturating_sub(last.seen))));
     }
-    print(args, &explain(&Known { path: &path, facts: &last.facts, rows: &[], lines: &[], now, zone }))?;
+    print(args, &explain(&Known { path: &path, facts: last.facts(), rows: &[], lines: &[], now, zone }))?;
     Err(failure)
 }

@@ -12,6 +12,7 @@
 //! `runtime_directory` and `state_directory` take the place of the first two columns for all trees of a host; a
 //! directory named there is used or refused, nothing else is tried.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -43,6 +44,15 @@ pub struct Places {
     pub run: PathBuf,
     /// History; `None`: nowhere to write it.
     pub history: Option<PathBuf>,
+}
+
+/// What a daemon leaves behind to be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Directory of its history.
+    pub history: Option<PathBuf>,
+    /// Its run state of this boot.
+    pub run: Option<PathBuf>,
 }
 
 /// What the places depend on.
@@ -121,22 +131,30 @@ impl Host {
         })
     }
 
-    /// Where the history of tree `id` is, if there is one to read.
-    pub fn histories(&self, state: Option<&Path>) -> Vec<(String, PathBuf)> {
-        let (base, below) = match (state, &self.state) {
-            (Some(dir), _) => (dir, "history"),
-            (None, Some(dir)) => (dir.as_path(), ""),
-            (None, None) => return Vec::new(),
+    /// What there is to read of daemons that run or have run, by the names of their first trees.
+    pub fn kept(&self, state: Option<&Path>) -> BTreeMap<String, Kept> {
+        let mut found: BTreeMap<String, Kept> = BTreeMap::new();
+        let name = |dir: &Path| Some(dir.file_name()?.to_str()?.to_owned());
+        let (histories, below) = match (state, &self.state) {
+            (Some(dir), _) => (entries(dir), "history"),
+            (None, own) => (own.as_deref().map(entries).unwrap_or_default(), ""),
         };
-        let mut found: Vec<(String, PathBuf)> = entries(base)
-            .into_iter()
-            .filter_map(|dir| {
-                let id = dir.file_name()?.to_str()?.to_owned();
-                let history = if below.is_empty() { dir } else { dir.join(below) };
-                history.is_dir().then_some((id, history))
-            })
-            .collect();
-        found.sort();
+        for dir in histories {
+            let history = if below.is_empty() { dir.clone() } else { dir.join(below) };
+            if let Some(id) = name(&dir).filter(|_| history.is_dir()) {
+                found.entry(id).or_default().history = Some(history);
+            }
+        }
+        let (runs, below) = match state {
+            Some(dir) => (entries(dir), "run"),
+            None => (self.runtime.iter().flat_map(|dir| entries(dir)).collect(), ""),
+        };
+        for dir in runs {
+            let run = if below.is_empty() { dir.clone() } else { dir.join(below) };
+            if let Some(id) = name(&dir).filter(|_| run.join("facts").exists()) {
+                found.entry(id).or_default().run.get_or_insert(run);
+            }
+        }
         found
     }
 
@@ -267,7 +285,11 @@ mod tests {
         assert_eq!(places.socket, dir.path().join("run/acs.sock"));
         assert_eq!(places.run, state.join("acs/run"));
         assert_eq!(places.history, Some(state.join("acs/history")));
-        assert_eq!(host.histories(Some(&state)), [("acs".to_owned(), state.join("acs/history"))]);
+        let kept = Kept { history: Some(state.join("acs/history")), run: None };
+        assert_eq!(host.kept(Some(&state)), [("acs".to_owned(), kept.clone())].into());
+        fs::write(state.join("acs/run/facts"), "").unwrap();
+        let kept = Kept { run: Some(state.join("acs/run")), ..kept };
+        assert_eq!(host.kept(Some(&state)), [("acs".to_owned(), kept)].into());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use super::device::Work;
 use super::history;
+use super::recent::Earlier;
 use super::rotate::{Rotating, Unwritten};
 use super::stream::Batch;
 use super::{Back, lock};
@@ -19,6 +20,8 @@ pub(super) enum Job {
     Lines(Arc<LogFile>, Arc<Batch>),
     /// A fact to the history, as JSON.
     Fact(Arc<[u8]>),
+    /// Facts of earlier daemons, oldest first: those that it did not write in time go to the history.
+    Earlier(Vec<Earlier>),
 }
 
 /// The log file of one child.
@@ -78,6 +81,15 @@ impl Files {
         }
     }
 
+    fn catch_up(&mut self, facts: &[Earlier]) {
+        let Some(directory) = self.history.as_ref().and_then(|history| history.file.path().parent()) else {
+            return;
+        };
+        let marks: Vec<(u64, u64)> = facts.iter().map(|fact| (fact.seq, fact.at)).collect();
+        let known = history::known(history::last(directory).as_ref(), &marks);
+        facts[known..].iter().for_each(|fact| self.fact(&fact.json));
+    }
+
     fn fact(&mut self, json: &[u8]) {
         let Some(history) = &mut self.history else { return };
         let outcome = history.append(&history::encode(json), 1, |_, _| Vec::new());
@@ -103,6 +115,7 @@ impl Work for Files {
         match job {
             Job::Lines(file, batch) => self.lines(&file, &batch),
             Job::Fact(json) => self.fact(&json),
+            Job::Earlier(facts) => self.catch_up(&facts),
         }
     }
 

@@ -7,10 +7,11 @@
 //! The sum (CRC-32) is over the bytes of the fact. A line that is torn or damaged is skipped: a power cut costs the
 //! facts of its last moment and nothing else. `history.jsonl` is rotated by size, so it is bounded too.
 
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::fact::FactLine;
+use super::recent;
 use super::rotate::{self, Rotating};
 use crate::settings::Settings;
 
@@ -21,11 +22,57 @@ const HEAD: (&str, &str) = ("{\"crc\":\"", "\",\"fact\":");
 /// follow each other: each begins with a fact of kind `daemon_started`.
 pub fn read(directory: &Path) -> io::Result<Vec<FactLine>> {
     let mut facts = Vec::new();
-    for path in rotate::files(&file(directory)) {
-        let bytes = std::fs::read(path)?;
-        facts.extend(bytes.split(|byte| *byte == b'\n').filter_map(decode));
-    }
+    each(&file(directory), |line, _| facts.push(line))?;
     Ok(facts)
+}
+
+/// As [`read`], and what the run state has that was not written behind in time, because both keeper and daemon died.
+pub fn read_with(directory: Option<&Path>, run: Option<&Path>) -> io::Result<Vec<FactLine>> {
+    let mut facts = directory.map_or(Ok(Vec::new()), read)?;
+    let recent = run.map(recent::read).unwrap_or_default();
+    let marks: Vec<(u64, u64)> = recent.iter().map(|fact| (fact.seq, fact.at)).collect();
+    let known = known(facts.last(), &marks);
+    facts.extend(recent.into_iter().skip(known));
+    Ok(facts)
+}
+
+/// How many facts of the run state (number and time) stand in a history whose last fact is `last`; the others do not.
+pub(super) fn known(last: Option<&FactLine>, recent: &[(u64, u64)]) -> usize {
+    let Some(last) = last else { return 0 };
+    let same = recent.iter().rposition(|mark| *mark == (last.seq, last.at));
+    // Of another boot, or so old that the run state has forgotten it: only what is later is certainly not there.
+    same.map_or_else(|| recent.iter().take_while(|(_, at)| *at <= last.at).count(), |at| at + 1)
+}
+
+/// The last fact of a history: read from the end of its file, not all of it.
+pub(super) fn last(directory: &Path) -> Option<FactLine> {
+    const TAIL: u64 = 256 << 10;
+    let mut file = std::fs::File::open(file(directory)).ok()?;
+    let len = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(len.saturating_sub(TAIL))).ok()?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).ok()?;
+    let found = bytes.rsplit(|byte| *byte == b'\n').find_map(|line| Some(decode(line)?.0));
+    // Just rotated, or all of the tail is damaged: then the long way.
+    found.or_else(|| read(directory).ok()?.pop())
+}
+
+pub(super) use rotate::files;
+
+/// Each fact of a rotated file that can be read, oldest first, with its text.
+pub(super) fn each(path: &Path, mut each: impl FnMut(FactLine, &[u8])) -> io::Result<()> {
+    for path in files(path) {
+        match std::fs::read(path) {
+            Ok(bytes) => {
+                let facts = bytes.split(|byte| *byte == b'\n').filter_map(decode);
+                facts.for_each(|(line, json)| each(line, json));
+            }
+            // Rotated at this moment, or there is none.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// The file that is appended to. Where it cannot be, the first append will say so.
@@ -42,12 +89,15 @@ pub(super) fn encode(fact: &[u8]) -> Vec<u8> {
     line
 }
 
-fn decode(line: &[u8]) -> Option<FactLine> {
+fn decode(line: &[u8]) -> Option<(FactLine, &[u8])> {
     let rest = line.strip_prefix(HEAD.0.as_bytes())?;
     let (sum, rest) = rest.split_at_checked(8)?;
     let fact = rest.strip_prefix(HEAD.1.as_bytes())?.strip_suffix(b"}")?;
     let sum = u32::from_str_radix(std::str::from_utf8(sum).ok()?, 16).ok()?;
-    (sum == crc32(fact)).then(|| serde_json::from_slice(fact).ok())?
+    if sum != crc32(fact) {
+        return None;
+    }
+    Some((serde_json::from_slice(fact).ok()?, fact))
 }
 
 fn file(directory: &Path) -> PathBuf {

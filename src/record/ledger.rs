@@ -45,6 +45,19 @@ impl Ledger {
         }
     }
 
+    /// Keeps a fact of an earlier daemon, oldest first; numbers go on after it.
+    pub(super) fn take_over(&mut self, line: &FactLine, json: Arc<[u8]>) {
+        if !self.facts.contains_key(&line.seq) {
+            self.last = self.last.max(line.seq);
+            self.push(line, json);
+        }
+    }
+
+    /// The greatest number of an incident that is known.
+    pub(super) fn last_incident(&self) -> u64 {
+        self.facts.values().map(|entry| entry.incident).max().unwrap_or(0)
+    }
+
     /// The number of the next fact.
     pub(super) fn next(&mut self) -> u64 {
         self.last += 1;
@@ -86,9 +99,10 @@ impl Ledger {
         self.read(seqs.into_iter())
     }
 
-    /// Facts of these incidents, oldest first.
+    /// Facts of these incidents, oldest first, and those of the daemon itself, which part them.
     pub(super) fn of_incidents(&self, incidents: &[u64]) -> Vec<FactLine> {
-        let found = self.facts.iter().filter(|(_, entry)| incidents.contains(&entry.incident));
+        let own = |entry: &Entry| entry.incident == 0 && entry.path.is_empty();
+        let found = self.facts.iter().filter(|(_, entry)| own(entry) || incidents.contains(&entry.incident));
         self.read(found.map(|(seq, _)| *seq))
     }
 

@@ -1,7 +1,7 @@
 //! Everything observable that woodward writes: facts, the lines of its children, the history.
 //!
 //! ```text
-//! kernel ──► fact ──► ledger (memory) ──┬──► history (disk)
+//! kernel ──► fact ──► memory, run state ┬──► history (disk)
 //!                                       ├──► journal, or console
 //!                                       └──► followers
 //! child ──► FIFO ──► segment ──► logger: lines ──► ring (memory)
@@ -23,6 +23,7 @@ mod journal;
 mod ledger;
 mod logger;
 mod rate;
+pub mod recent;
 mod ring;
 mod rotate;
 mod sinks;
@@ -50,6 +51,7 @@ use cutter::Cutter;
 use fact::FactLine;
 use ledger::Ledger;
 use logger::Logger;
+use recent::Recent;
 use ring::Ring;
 use sinks::Sinks;
 pub use stream::Stream;
@@ -120,6 +122,7 @@ struct Inner {
     places: Places,
     os: Option<Os>,
     ledger: Mutex<Ledger>,
+    recent: Mutex<Recent>,
     facts: broadcast::Sender<Arc<FactLine>>,
     streams: Mutex<Streams>,
     lines: broadcast::Sender<Arc<Line>>,
@@ -141,10 +144,14 @@ impl Record {
     pub fn open(places: Places, os: Option<Os>) -> io::Result<Record> {
         let back = Back::default();
         let logger = Arc::new(Logger::start()?);
+        let settings = &places.settings;
+        let mut ledger = Ledger::new(settings);
+        let (recent, earlier) = Recent::open(&places.run, settings.memory_facts.0, &mut ledger);
         let inner = Arc::new(Inner {
             sinks: Arc::new(Sinks::start(&places, &logger, &back)?),
             logger,
-            ledger: Mutex::new(Ledger::new(&places.settings)),
+            ledger: Mutex::new(ledger),
+            recent: Mutex::new(recent),
             places,
             os,
             facts: broadcast::Sender::new(FOLLOWED),
@@ -152,16 +159,20 @@ impl Record {
             lines: broadcast::Sender::new(FOLLOWED),
         });
         let _ = back.0.set(Arc::downgrade(&inner));
+        let follows = !earlier.is_empty();
+        inner.sinks.earlier(earlier);
         if let Some(os) = &inner.os {
             tokio::spawn(take_over(os.clone(), Arc::downgrade(&inner.logger)));
         }
         let text =
             format!("daemon started, woodward {}, pid {}", env!("CARGO_PKG_VERSION"), std::process::id());
         let started = FactLine::note(clock::wall(), 0, "", 0, DAEMON_STARTED, text);
-        inner.fact(match clock::boot() {
+        let started = match clock::boot() {
             Some(boot) => started.with("boot", boot),
             None => started,
-        });
+        };
+        // Whether numbers of facts and incidents go on after those of an earlier daemon.
+        inner.fact(if follows { started.with("follows", true) } else { started });
         Ok(Record(inner))
     }
 
@@ -187,6 +198,12 @@ impl Record {
             Some(Ok(facts)) if !facts.is_empty() => facts,
             _ => lock(&self.0.ledger).within(""),
         }
+    }
+
+    /// The greatest number of an incident that this or an earlier daemon of this boot has recorded and that is still known:
+    /// the next one's has to be greater.
+    pub fn last_incident(&self) -> u64 {
+        lock(&self.0.ledger).last_incident()
     }
 
     /// Facts from now on.
@@ -314,6 +331,7 @@ impl Inner {
         let line = Arc::new(line);
         // Sent under the lock, so that followers and devices see facts in their order. Without followers it is nobody's loss.
         let _ = self.facts.send(line.clone());
+        lock(&self.recent).push(&json);
         self.sinks.fact(&line, &json);
     }
 }

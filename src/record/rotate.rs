@@ -95,6 +95,10 @@ impl Rotating {
 
     fn rotate(&mut self) -> io::Result<()> {
         self.file = None;
+        // More than are kept: there were more before a setting was changed.
+        for n in numbers(&self.path).into_iter().filter(|n| *n > self.keep) {
+            std::fs::remove_file(older(&self.path, n))?;
+        }
         for n in (1..self.keep).rev() {
             rename(&older(&self.path, n), &older(&self.path, n + 1))?;
         }
@@ -106,13 +110,21 @@ impl Rotating {
     }
 }
 
-/// The files of a rotated file that exist, oldest first.
+/// The files of a rotated file, oldest first; the last one need not exist. There may be a gap in their numbers: the power
+/// may have failed between two renames.
 pub(super) fn files(path: &Path) -> Vec<PathBuf> {
-    let old = (1..).map(|n| older(path, n)).take_while(|file| file.exists());
-    let mut files: Vec<PathBuf> = old.collect();
-    files.reverse();
-    files.push(path.to_owned());
-    files
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return vec![path.to_owned()];
+    };
+    let name = format!("{}.", name.to_string_lossy());
+    let number = |entry: std::fs::DirEntry| -> Option<u32> {
+        entry.file_name().to_str()?.strip_prefix(&name)?.parse().ok()
+    };
+    let entries = std::fs::read_dir(directory);
+    let mut numbers: Vec<u32> =
+        entries.map(|all| all.flatten().filter_map(number).collect()).unwrap_or_default();
+    numbers.sort_unstable_by(|a, b| b.cmp(a));
+    numbers
 }
 
 fn older(path: &Path, n: u32) -> PathBuf {
@@ -190,6 +202,21 @@ mod tests {
     fn only_so_many_old_files_are_kept() {
         check(2, 2, "1\n2\n3\n4\n", &[("x.log", "4\n"), ("x.log.1", "3\n"), ("x.log.2", "2\n")]);
         check(2, 0, "1\n2\n3\n4\n", &[("x.log", "4\n")]);
+    }
+
+    #[test]
+    fn a_rotation_that_was_cut_off_loses_no_file_and_fewer_are_kept_when_it_is_said() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("x.log");
+        for (name, text) in [("x.log.9", "9\n"), ("x.log.3", "3\n"), ("x.log.2", "2\n"), ("x.log", "0\n")] {
+            std::fs::write(dir.path().join(name), text).expect("written");
+        }
+        let text = |path: &Path| -> String {
+            files(path).iter().map(|file| std::fs::read_to_string(file).expect("a file")).collect()
+        };
+        assert_eq!(text(&path), "9\n3\n2\n0\n");
+        Rotating::new(path.clone(), Some(2), 2).append(b"1\n").expect("written");
+        assert_eq!(text(&path), "2\n0\n1\n");
     }
 
     #[test]

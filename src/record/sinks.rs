@@ -9,6 +9,7 @@ use super::fact::FactLine;
 use super::files::{self, Files, LogFile};
 use super::journal::{self, Journal};
 use super::logger::Logger;
+use super::recent::Earlier;
 use super::stream::{Batch, Sink};
 use super::{Back, Places, history};
 use crate::settings;
@@ -99,6 +100,13 @@ impl Sinks {
             lost += if taken { 0 } else { lines };
         }
         lost
+    }
+
+    /// What earlier daemons have recorded in this boot, oldest first: the history may lack the last of it.
+    pub(super) fn earlier(&self, facts: Vec<Earlier>) {
+        if self.history {
+            self.files.send(files::Job::Earlier(facts), 0);
+        }
     }
 
     /// A fact to everybody. What is not taken is in memory still, and the console and the journal are no archives.

@@ -324,6 +324,63 @@ async fn a_daemon_that_follows_reads_what_was_left() {
     assert_eq!((line.text.as_str(), line.generation), ("left", 7));
 }
 
+/// A second daemon in the places of `bed`, whose own record is gone.
+fn follower(dir: &Path, history: bool) -> Record {
+    let history = history.then(|| dir.join("history"));
+    let places = Places { journal: dir.join("none"), ..Places::new(dir.join("run"), history) };
+    Record::open(places, None).expect("a record")
+}
+
+#[tokio::test]
+async fn a_daemon_that_follows_knows_what_happened_before_it_and_numbers_go_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for history in [true, false] {
+        let first = follower(dir.path(), history);
+        first.fact(FactLine::note(5, 0x7f3a, "t/a", 1, "ended", "ended: exit 1".to_owned()));
+        let (last, seq) = (first.last_incident(), first.facts("").last().expect("a fact").seq);
+        // No `close`: it was killed.
+        drop(first);
+        let second = follower(dir.path(), history);
+        assert_eq!((second.last_incident(), last), (0x7f3a, 0x7f3a));
+        let facts = second.facts("");
+        let numbers: Vec<u64> = facts.iter().map(|fact| fact.seq).collect();
+        assert_eq!(numbers, (1..=seq + 1).collect::<Vec<_>>());
+        assert_eq!(facts[facts.len() - 2].text, "ended: exit 1");
+        second.close().await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_killed_daemon_had_not_written_yet_its_follower_adds_to_the_history_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let first = follower(dir.path(), false);
+    first.fact(FactLine::note(5, 1, "t/a", 1, "ended", "ended: exit 1".to_owned()));
+    drop(first);
+    for _ in 0..2 {
+        let next = follower(dir.path(), true);
+        next.close().await;
+    }
+    let facts = history::read(&dir.path().join("history")).expect("a history");
+    let numbers: Vec<u64> = facts.iter().map(|fact| fact.seq).collect();
+    assert_eq!(numbers, [1, 2, 3, 4]);
+    assert_eq!(facts[1].text, "ended: exit 1");
+    // Without the daemon: what only the run state has.
+    let last = follower(dir.path(), false);
+    drop(last);
+    let all =
+        history::read_with(Some(&dir.path().join("history")), Some(&dir.path().join("run"))).expect("read");
+    assert_eq!(all.iter().map(|fact| fact.seq).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn the_run_state_of_another_boot_is_not_believed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    drop(follower(dir.path(), false));
+    std::fs::write(dir.path().join("run/facts.boot"), "another").expect("written");
+    let next = follower(dir.path(), false);
+    assert_eq!(next.facts("").len(), 1);
+}
+
 /// The fields of the next record but one's own facts.
 fn next_of_child(socket: &UnixDatagram) -> String {
     let mut buffer = vec![0; 1 << 16];

@@ -15,6 +15,7 @@ mod answer;
 mod outlook;
 mod text;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -120,11 +121,19 @@ struct Chain<'a> {
 impl<'a> Chain<'a> {
     fn of(known: &Known<'a>) -> Chain<'a> {
         let path = known.path;
-        // Incidents are numbered anew by each daemon.
-        let runs = known.facts.split(|fact| fact.kind == DAEMON_STARTED);
+        // Incidents are numbered anew by a daemon that follows none of the same boot.
+        let anew = |fact: &FactLine| fact.kind == DAEMON_STARTED && !fact.flag("follows");
+        let runs = || known.facts.split(anew).rev();
         let touched = |fact: &&FactLine| is_within(&fact.path, path) && fact.incident != 0;
-        let mut last = runs.rev().filter_map(|run| Some((run, run.iter().rfind(touched)?.incident)));
-        let Some((run, incident)) = last.next() else { return Chain { path, all: Vec::new() } };
+        // That a daemon died and another one took over is not what happened to the path, unless nothing else did.
+        let happened = |run: &'a [FactLine]| {
+            let taken_over = takeovers(run);
+            let found = run.iter().rfind(|fact| touched(fact) && !taken_over.contains(&fact.incident));
+            Some((run, found?.incident))
+        };
+        let any = |run: &'a [FactLine]| Some((run, run.iter().rfind(touched)?.incident));
+        let last = runs().find_map(happened).or_else(|| runs().find_map(any));
+        let Some((run, incident)) = last else { return Chain { path, all: Vec::new() } };
         Chain { path, all: run.iter().filter(|fact| fact.incident == incident).collect() }
     }
 
@@ -228,6 +237,15 @@ impl<'a> Chain<'a> {
         last.reverse();
         last
     }
+}
+
+/// The incidents that are nothing but a new daemon that takes over what runs.
+fn takeovers(facts: &[FactLine]) -> HashSet<u64> {
+    let adopted = facts.iter().filter(|fact| fact.kind == "adopted").map(|fact| fact.incident);
+    let mut found: HashSet<u64> = adopted.collect();
+    let calm = |kind: &str| ["adopted", "starting", "started", "ready"].contains(&kind);
+    facts.iter().filter(|fact| !calm(&fact.kind)).for_each(|fact| drop(found.remove(&fact.incident)));
+    found
 }
 
 /// `a`, `a and b`, `a, b and 3 more`.
