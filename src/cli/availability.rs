@@ -8,11 +8,10 @@ use super::events;
 use super::last;
 use super::report::{self, Code, Failure};
 use super::style::{Style, WIDTH, lasted, wrap};
-use super::target::{self, Target, misread};
+use super::target::{Target, misread};
 use crate::control::client::{Endpoint, encode};
 use crate::os::clock;
 use crate::record::availability::{Asked, Availability, Figures, Goal, Share, availability};
-use crate::record::history;
 use crate::record::words::{about, clock as time_of_day, day, is_within, leaf};
 
 /// Causes shown.
@@ -81,10 +80,10 @@ fn last_known(
         Some(asked) if !known.is_empty() => last::locate(&known, asked)?.1,
         _ => String::new(),
     };
-    let histories = target::host().histories(args.state.as_deref());
-    let facts = histories.iter().filter_map(|(_, dir)| history::read(dir).ok());
-    let asked = |facts: Vec<_>| availability(&Asked { facts: &facts, path: &path, since, now, live: false });
-    let found: Vec<Availability> = facts.map(asked).filter(|found| !found.rows.is_empty()).collect();
+    let asked =
+        |last: last::Last| availability(&Asked { facts: &last.all, path: &path, since, now, live: false });
+    let found: Vec<Availability> =
+        known.into_iter().map(asked).filter(|found| !found.rows.is_empty()).collect();
     if found.is_empty() {
         return Err(failure);
     }

@@ -113,9 +113,12 @@ impl Rotating {
 /// The files of a rotated file, oldest first; the last one need not exist. There may be a gap in their numbers: the power
 /// may have failed between two renames.
 pub(super) fn files(path: &Path) -> Vec<PathBuf> {
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-        return vec![path.to_owned()];
-    };
+    numbers(path).into_iter().map(|n| older(path, n)).chain([path.to_owned()]).collect()
+}
+
+/// The numbers of the older files there are, the oldest first.
+fn numbers(path: &Path) -> Vec<u32> {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Vec::new() };
     let name = format!("{}.", name.to_string_lossy());
     let number = |entry: std::fs::DirEntry| -> Option<u32> {
         entry.file_name().to_str()?.strip_prefix(&name)?.parse().ok()

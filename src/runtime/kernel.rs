@@ -195,8 +195,10 @@ impl Kernel {
         let inbox = handle.inbox;
         let Surroundings { os, notify, record, run, evict_within } = surroundings;
         inbox.open(me.clone());
+        let mut engine = Engine::new();
+        engine.reserve_incidents(Incident(record.last_incident()));
         let mut kernel = Kernel {
-            engine: Engine::new(),
+            engine,
             inputs: VecDeque::new(),
             effects: VecDeque::new(),
             decided: Vec::new(),

@@ -244,7 +244,9 @@ fn takeovers(facts: &[FactLine]) -> HashSet<u64> {
     let adopted = facts.iter().filter(|fact| fact.kind == "adopted").map(|fact| fact.incident);
     let mut found: HashSet<u64> = adopted.collect();
     let calm = |kind: &str| ["adopted", "starting", "started", "ready"].contains(&kind);
-    facts.iter().filter(|fact| !calm(&fact.kind)).for_each(|fact| drop(found.remove(&fact.incident)));
+    for fact in facts.iter().filter(|fact| !calm(&fact.kind)) {
+        found.remove(&fact.incident);
+    }
     found
 }
 
