@@ -37,7 +37,7 @@ pub struct Found {
     pub path: String,
     /// Its generation.
     pub generation: Gen,
-    /// Of an instance of a pool, its own key.
+    /// What it runs, if that is not what is planned: it restarts then. Of an instance that was not saved, its own key.
     pub key: Option<Key>,
     /// What has become of it.
     pub fate: Fate,
@@ -228,9 +228,9 @@ impl Engine {
             until: beyond.filter(|_| self.is_armed(c)).map(|b| b.deadline),
             n: beyond.map_or(0, |b| b.n),
             delay: beyond.map_or(Duration::ZERO, |b| b.delay),
-            key: node.sup.is_pool().then_some(child.key),
+            key: node.sup.is_pool().then_some(child.wanted_key),
             stops: child.mark || listed(node.op.as_ref().map(|op| &op.stop)),
-            starts: listed(node.op.as_ref().map(|op| &op.start)),
+            starts: listed(node.op.as_ref().map(|op| &op.start)) || self.starts_after_swap(c),
             supervisor: child.sub.and_then(|n| {
                 let node = &self.nodes[n];
                 let ending = match node.phase {

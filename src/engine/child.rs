@@ -115,7 +115,10 @@ pub(crate) struct Child {
     pub incident: Incident,
     /// Ready: since when. Down: when it ended or failed.
     pub at: Time,
+    /// What its generation runs.
     pub key: Key,
+    /// What its next one will run.
+    pub wanted_key: Key,
     pub traits: Traits,
     /// It is on the list of changed rows.
     pub dirty: bool,
@@ -309,6 +312,7 @@ impl Engine {
             next: NOBODY,
             seq: node.last_seq,
             key,
+            wanted_key: key,
             sub: None,
             want: Want::Up,
             mark: false,
@@ -326,6 +330,16 @@ impl Engine {
         self.places[path].child = Some(c);
         self.set(c, st);
         c
+    }
+
+    /// Gives a child another specification and keeps the counters of its supervisor in step.
+    pub(crate) fn replace_item(&mut self, c: ChildIx, item: Arc<Item>) {
+        let child = &mut self.kids[c];
+        let before = child.is_live_significant();
+        child.traits = Traits::new(&item);
+        child.item = item;
+        let after = child.is_live_significant();
+        count(&mut self.nodes[child.node].live_significant, before, after);
     }
 
     /// Forgets a child and its specification.

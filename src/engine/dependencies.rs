@@ -20,8 +20,18 @@ impl Engine {
     /// Looks at every child that changed, and at those it matters to, until nothing changes any more.
     pub(crate) fn look_around(&mut self, n: NodeIx) -> Step {
         let mut batch = Vec::new();
-        while !self.nodes[n].changed.is_empty() {
+        loop {
             std::mem::swap(&mut batch, &mut self.nodes[n].changed);
+            if batch.is_empty() {
+                if !self.may_swap(n) {
+                    break;
+                }
+                let swap = self.nodes[n].swap.take();
+                swap.into_iter().for_each(|swap| self.swap(n, *swap));
+                if !self.nodes[n].by_dependencies() {
+                    return self.step(n);
+                }
+            }
             for c in batch.drain(..) {
                 if self.kids[c].node == n {
                     self.consider(n, c);
@@ -104,6 +114,7 @@ impl Engine {
 
     fn has_what_it_needs(&self, n: NodeIx, c: ChildIx) -> bool {
         !self.nodes[n].is_ending()
+            && !self.is_frozen(n, c)
             && self
                 .edges(c, |e| &e.after)
                 .iter()
@@ -185,6 +196,8 @@ impl Engine {
         if !std::mem::replace(&mut self.kids[c].mark, true) {
             self.nodes[n].marked += 1;
             self.touch(c);
+        } else if let Some(swap) = &mut self.nodes[n].swap {
+            swap.marked.retain(|&x| x != c);
         }
         self.nodes[n].changed.push(c);
         self.wake(n);
@@ -275,15 +288,21 @@ impl Engine {
 
     pub(crate) fn unlink_edges(&mut self, c: ChildIx) {
         let Some(edges) = self.kids[c].edges.take() else { return };
-        for a in edges.after {
+        let n = self.kids[c].node;
+        for &a in &edges.after {
             if let Some(e) = &mut self.kids[a].edges {
                 e.dependents.retain(|&x| x != c);
             }
         }
-        for d in edges.dependents {
+        for &d in &edges.dependents {
             if let Some(e) = &mut self.kids[d].edges {
                 e.after.retain(|&x| x != c);
             }
         }
+        // They may have waited for nobody else, to stop or to start.
+        for x in edges.after.into_iter().chain(edges.dependents) {
+            self.nodes[n].notice(x);
+        }
+        self.wake(n);
     }
 }

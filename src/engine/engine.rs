@@ -14,6 +14,7 @@
 //! | OTP's API | `request` |
 //! | what a person says of a path | `hold`, `place` |
 //! | trees | `forest` |
+//! | another plan for a tree | `apply`, `difference` |
 //! | saving and adopting | `adopt`, `restore` |
 
 use crate::child::{ChildIx, Children};
@@ -127,6 +128,7 @@ impl Engine {
 
     pub(crate) fn end_turn(&mut self, effects: &mut Vec<Effect>) {
         self.run_all();
+        self.answer_applied();
         let Engine { timers, kids, places, .. } = self;
         timers.tidy(|at, ticket, alarm| is_valid(kids, places, at, ticket, alarm));
         std::mem::swap(&mut self.fx, effects);

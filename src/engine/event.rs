@@ -204,4 +204,17 @@ pub enum Verb {
     AddTree(Box<spec::Tree>),
     /// The whole tree stops, in reverse order, for good. Overtakes whatever it is doing.
     StopTree,
+    /// Another plan for a tree that is there; the difference is carried out. Answered when all of it has been started;
+    /// `Overtaken` by the next one.
+    Apply(Box<Apply>),
+}
+
+/// Another plan for a tree.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Apply {
+    /// The plan. A worker whose [`Key`] is the one it runs stays, whatever else has changed: the embedder gives what
+    /// is the same to it the same key.
+    pub tree: spec::Tree,
+    /// Which instances of pools, by the key of their own that they have, shall run what instead.
+    pub instances: Vec<(Key, Key)>,
 }

@@ -74,6 +74,11 @@ pub enum What {
         /// The sibling that caused it.
         with: PathId,
     },
+    /// Another plan was applied.
+    ByApply {
+        /// What follows for this child.
+        what: ByApply,
+    },
     /// The restart waits.
     Backoff {
         /// Until then.
@@ -139,4 +144,15 @@ pub enum What {
         /// How.
         how: TreeEnd,
     },
+}
+
+/// What applying another plan means for a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByApply {
+    /// It is new, and starts.
+    Started,
+    /// What it runs has changed: it stops and starts again. Not counted.
+    Restarted,
+    /// It is planned no more, and stops.
+    Stopped,
 }

@@ -3,6 +3,7 @@
 //! Its children are the root supervisors, side by side, its mailbox is always open. The end of a root is the end of its
 //! tree: `exhausted` of the root says what it means.
 
+use crate::apply::Ticket;
 use crate::child::{ChildIx, NOBODY, St, Want};
 use crate::effect::{Effect, ErrorKind, TreeEnd};
 use crate::event::ReqId;
@@ -22,6 +23,21 @@ pub(crate) struct Tree {
     pub seed: u64,
     /// Why it is ending; the first word counts.
     pub end: Option<TreeEnd>,
+    /// Another plan is being applied: who waits for that.
+    pub applying: Option<(ReqId, Ticket)>,
+}
+
+/// A root as a child of the forest.
+pub(crate) fn root_item(tree: spec::Tree) -> Item {
+    Item {
+        id: tree.id.into(),
+        restart: Restart::Permanent,
+        significant: false,
+        shutdown: tree.shutdown.map_or(Shutdown::Infinity, Shutdown::Time),
+        after: Vec::new(),
+        backoff: None,
+        kind: ItemKind::Supervisor(Arc::new(Sup::new(tree.root))),
+    }
 }
 
 pub(crate) fn forest_node() -> Node {
@@ -44,15 +60,8 @@ impl Engine {
 
     /// Makes the root's record, down; `None` if a tree of that name lives.
     pub(crate) fn plant(&mut self, tree: spec::Tree) -> Option<ChildIx> {
-        let item = Item {
-            id: tree.id.into(),
-            restart: Restart::Permanent,
-            significant: false,
-            shutdown: tree.shutdown.map_or(Shutdown::Infinity, Shutdown::Time),
-            after: Vec::new(),
-            backoff: None,
-            kind: ItemKind::Supervisor(Arc::new(Sup::new(tree.root))),
-        };
+        let seed = tree.seed;
+        let item = root_item(tree);
         let place = self.places.intern(FOREST, &item.id, false);
         if let Some(old) = self.places[place].child {
             if self.kids[old].st.is_live() || self.kids[old].st.is_pending() {
@@ -63,7 +72,7 @@ impl Engine {
         }
         self.intern_below(place, &item);
         let c = self.add_child(FOREST_NODE, Arc::new(item), place, St::Down);
-        self.trees.push(Tree { root: c, seed: tree.seed, end: None });
+        self.trees.push(Tree { root: c, seed, end: None, applying: None });
         Some(c)
     }
 

@@ -47,7 +47,7 @@ impl Engine {
     }
 
     /// A child of a new incarnation: down if a person or a parking keeps it down.
-    fn add_planned(&mut self, n: NodeIx, item: Arc<Item>, place: PathId) -> ChildIx {
+    pub(crate) fn add_planned(&mut self, n: NodeIx, item: Arc<Item>, place: PathId) -> ChildIx {
         match self.places[place].parked() {
             Some(until) if until.is_none_or(|until| until > self.now) => {
                 let c = self.add_child(n, item, place, St::Parked);
@@ -103,6 +103,7 @@ impl Engine {
             Phase::Boot | Phase::Run => {}
         }
         self.nodes[n].phase = Phase::Ending(reason);
+        self.nodes[n].swap = None;
         if let Some(c) = self.nodes[n].child {
             self.touch(c);
             self.fact(c, What::Stopping { reason });

@@ -7,9 +7,11 @@
 #![forbid(unsafe_code)]
 
 pub mod adopt;
+mod apply;
 mod child;
 mod decide;
 mod dependencies;
+pub mod difference;
 pub mod effect;
 pub mod engine;
 pub mod event;
@@ -33,8 +35,9 @@ pub mod trace;
 pub mod view;
 
 pub use adopt::{Fate, Found, Saved};
+pub use difference::{Outlook, Prospect};
 pub use effect::{Effect, Reply};
 pub use engine::Engine;
-pub use event::{Event, Exit, FailedStart, Gen, Key, PathId, Reason, ReqId, Verb};
-pub use fact::{Fact, Incident, What};
+pub use event::{Apply, Event, Exit, FailedStart, Gen, Key, PathId, Reason, ReqId, Verb};
+pub use fact::{ByApply, Fact, Incident, What};
 pub use time::Time;

@@ -8,6 +8,7 @@
 //!
 //! A pool (`simple_one_for_one`) is listed too; at its end all instances are asked at once.
 
+use crate::apply::{Swap, Ticket};
 use crate::child::{ChildIx, St, Want};
 use crate::effect::ErrorKind;
 use crate::fact::{Incident, What};
@@ -80,6 +81,10 @@ pub(crate) struct Op {
     pub start: Slots,
     pub then: Then,
     pub incident: Incident,
+    /// Between stop and start: the plans change places.
+    pub swap: Option<Box<Swap>>,
+    /// The apply it is part of.
+    pub ticket: Option<Ticket>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,7 +118,7 @@ pub(crate) enum Step {
 impl Engine {
     pub(crate) fn boot(&mut self, n: NodeIx, children: Vec<ChildIx>) {
         let start = children.into_iter().rev().collect();
-        self.begin(n, Op { stop: Slots::default(), start, then: Then::Rest, incident: self.cause });
+        self.begin(n, Op { start, incident: self.cause, ..Op::default() });
     }
 
     /// Who has to stop or start is saved.
@@ -142,6 +147,12 @@ impl Engine {
                         }
                         self.put_down(c);
                     }
+                }
+            } else if op.swap.is_some() {
+                let swap = self.nodes[n].op.as_mut().and_then(|op| op.swap.take());
+                swap.into_iter().for_each(|swap| self.swap(n, *swap));
+                if self.nodes[n].by_dependencies() {
+                    return self.look_around(n);
                 }
             } else if let Some(c) = op.start.last() {
                 match self.kids[c].st {
@@ -199,6 +210,8 @@ impl Engine {
                 stop: stop.into_iter().collect(),
                 start: start.into_iter().collect(),
                 then: old.then,
+                swap: op.swap.or(old.swap),
+                ticket: op.ticket.or(old.ticket),
                 ..op
             };
         }
@@ -207,17 +220,11 @@ impl Engine {
     }
 
     pub(crate) fn bring_up_listed(&mut self, n: NodeIx, c: ChildIx) {
-        self.begin(
-            n,
-            Op { stop: Slots::default(), start: Slots::one(c), then: Then::Rest, incident: self.cause },
-        );
+        self.begin(n, Op { start: Slots::one(c), incident: self.cause, ..Op::default() });
     }
 
     pub(crate) fn bring_down_listed(&mut self, n: NodeIx, c: ChildIx) {
-        self.begin(
-            n,
-            Op { stop: Slots::one(c), start: Slots::default(), then: Then::Rest, incident: self.cause },
-        );
+        self.begin(n, Op { stop: Slots::one(c), incident: self.cause, ..Op::default() });
     }
 
     /// Who restarts with `c`, `c` among them, in start order.
@@ -259,7 +266,7 @@ impl Engine {
             }
         }
         let start = if now { start.into_iter().rev().collect() } else { Slots::default() };
-        self.begin(n, Op { stop, start, then: Then::Rest, incident: self.cause });
+        self.begin(n, Op { stop, start, incident: self.cause, ..Op::default() });
     }
 
     /// As above for a group of one that is down: nothing is allocated.
@@ -282,7 +289,7 @@ impl Engine {
                 }
             }
         }
-        let op = Op { stop, start: Slots::default(), then: Then::Die(reason), incident: self.cause };
+        let op = Op { stop, then: Then::Die(reason), incident: self.cause, ..Op::default() };
         self.touch_all(&op);
         if let Some(old) = self.nodes[n].op.replace(op) {
             self.touch_all(&old);
@@ -301,9 +308,11 @@ impl Engine {
         if matches!(node.sup.strategy, Strategy::OneForOne | Strategy::SimpleOneForOne) {
             op.forget(c);
         } else {
-            // Those behind wait for the retry, which is the restart of the whole group; a person's start goes on.
-            let kept =
-                op.start.iter().filter(|&x| x != c && node.waiters.iter().any(|w| w.child == x)).collect();
+            // Those behind wait for the retry, which is the restart of the whole group; a person's start goes on, and so
+            // does what another plan put in front of the one that failed.
+            let goes_on =
+                |x: &ChildIx| node.waiters.iter().any(|w| w.child == *x) || self.kids[*x].st == St::Starting;
+            let kept = op.start.iter().filter(|x| *x != c && goes_on(x)).collect();
             let dropped = std::mem::replace(&mut op.start, kept);
             dropped.iter().for_each(|c| self.touch(c));
         }
@@ -334,7 +343,7 @@ impl Engine {
     /// A hold was released: starts what would be up.
     pub(crate) fn released_listed(&mut self, n: NodeIx, children: Vec<ChildIx>) {
         let start = children.into_iter().rev().collect();
-        self.begin(n, Op { stop: Slots::default(), start, then: Then::Rest, incident: self.cause });
+        self.begin(n, Op { start, incident: self.cause, ..Op::default() });
     }
 
     /// The message to try again goes to the end of the supervisor's own mailbox, so that others get their turn.

@@ -13,6 +13,7 @@
 //!
 //! A new incarnation is a new record. Children added at run time, counters and messages of the old one vanish with it.
 
+use crate::apply::{Part, Swap, Ticket};
 use crate::child::{ChildIx, NOBODY, St};
 use crate::event::{Event, Gen, PathId, ReqId, Verb};
 use crate::fact::Incident;
@@ -58,6 +59,10 @@ pub(crate) enum Msg {
     Go(ChildIx, Gen),
     /// A hold was released.
     Release,
+    /// Another plan.
+    Apply(Box<Part>),
+    /// Another plan for an instance of a pool; and whose part of it that is.
+    Renew(Box<(ChildIx, Gen, Ticket, Incident)>),
     Request(Box<Request>),
 }
 
@@ -136,6 +141,8 @@ pub(crate) struct Node {
     /// By dependencies: children that could start but for a sibling that must stop first.
     pub barred: Vec<ChildIx>,
     pub marked: u32,
+    /// By dependencies: another plan, once what it stops is down.
+    pub swap: Option<Box<Swap>>,
 }
 
 impl Node {
@@ -166,6 +173,7 @@ impl Node {
             changed: Vec::new(),
             barred: Vec::new(),
             marked: 0,
+            swap: None,
         }
     }
 
@@ -291,7 +299,9 @@ impl Engine {
         let mail = &mut self.nodes[n].mail;
         let i = mail.iter().position(|msg| match msg {
             Msg::End(..) | Msg::Sick(..) | Msg::Retry(_) | Msg::Go(..) => true,
-            Msg::Release => false,
+            // What is not ready may never be, and the next plan may be what mends it.
+            Msg::Apply(_) => true,
+            Msg::Release | Msg::Renew(_) => false,
             Msg::Request(request) => {
                 matches!(request.verb, Verb::StopSelf(_) | Verb::TerminateChild(_) | Verb::Stop { .. })
             }
@@ -334,6 +344,14 @@ impl Engine {
             Msg::Release => {
                 self.cause = self.new_incident();
                 self.released(n);
+            }
+            Msg::Apply(part) => self.apply_part(n, *part),
+            Msg::Renew(renew) => {
+                let (c, generation, ticket, incident) = *renew;
+                if self.is_current(c, generation) {
+                    self.cause = incident;
+                    self.renew(n, c, ticket);
+                }
             }
             Msg::Request(request) => {
                 self.cause = request.incident;

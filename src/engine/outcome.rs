@@ -30,6 +30,7 @@ impl Engine {
         child.generation = generation;
         child.incident = self.cause;
         child.want = Want::Up;
+        child.key = child.wanted_key;
         let path = child.path;
         child.past.generation = generation;
         let first = !std::mem::replace(&mut child.past.started, true);

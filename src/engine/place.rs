@@ -220,6 +220,20 @@ impl Places {
         }
     }
 
+    /// Goes at the next call, unless somebody comes.
+    pub fn vanish(&mut self, id: PathId) {
+        self.touch(id);
+        self.vanished.push(id);
+    }
+
+    /// The places directly below.
+    pub fn all_below(&self, id: PathId) -> Vec<PathId> {
+        let mut below: Vec<PathId> =
+            self[id].below.iter().flat_map(|names| names.values().copied()).collect();
+        below.sort();
+        below
+    }
+
     /// `id` is `above` or somewhere below it.
     pub fn is_below(&self, id: PathId, above: PathId) -> bool {
         let mut at = id;
@@ -237,7 +251,7 @@ impl Places {
     /// Frees what vanished in the last call.
     pub fn bury(&mut self) {
         for id in std::mem::take(&mut self.vanished) {
-            if self[id].child.is_none() {
+            if self[id].child.is_none() && self.contains(id) {
                 if self.is_occupied_below(id) { self.vanished.push(id) } else { self.free_all(id) }
             }
         }

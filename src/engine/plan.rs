@@ -105,6 +105,16 @@ impl Sup {
         }
     }
 
+    /// Without children.
+    pub fn empty() -> Sup {
+        Sup::new(spec::Supervisor::default())
+    }
+
+    /// Valid, and so is everything below.
+    pub fn is_sound(&self) -> bool {
+        self.valid && self.items.iter().filter_map(|item| item.supervisor()).all(|sup| sup.is_sound())
+    }
+
     pub fn is_pool(&self) -> bool {
         self.strategy == Strategy::SimpleOneForOne
     }

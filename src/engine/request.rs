@@ -18,6 +18,7 @@ impl Engine {
         self.cause = incident;
         match verb {
             Verb::AddTree(tree) => self.add_tree(id, *tree),
+            Verb::Apply(apply) => self.apply(id, path, *apply),
             Verb::StopTree => self.stop_tree_by_request(id, path),
             Verb::Suspend | Verb::Resume => self.suspend(id, path, verb == Verb::Suspend),
             Verb::Start
@@ -163,7 +164,7 @@ impl Engine {
         let place = self.places.intern(self.nodes[n].path, &name, true);
         let c = self.add_child(n, template, place, St::Waiting);
         if let Some(key) = key {
-            self.kids[c].key = key;
+            (self.kids[c].key, self.kids[c].wanted_key) = (key, key);
         }
         self.wait_for(c, id, WaitOf::Add);
         self.bring_up(c);
@@ -311,6 +312,10 @@ impl Engine {
 
     /// A person's verb whose turn has come.
     fn serve_person(&mut self, n: NodeIx, id: ReqId, to: PathId, verb: Verb) -> Option<Reply> {
+        if self.places[to].parent != self.nodes[n].path {
+            // The path is no more, and its number may be somebody else's.
+            return Some(Reply::Error(ErrorKind::NotFound));
+        }
         let Some(c) = self.places[to].child.filter(|&c| self.kids[c].node == n) else {
             return self.serve_missing(n, id, to, verb);
         };

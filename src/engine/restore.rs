@@ -107,7 +107,8 @@ impl Engine {
             let beyond = child.beyond();
             (beyond.n, beyond.delay) = (saved.n, saved.delay);
         }
-        child.key = saved.key.unwrap_or(child.key);
+        child.wanted_key = saved.key.unwrap_or(child.wanted_key);
+        child.key = child.wanted_key;
     }
 
     /// Nothing of it runs.
@@ -147,6 +148,9 @@ impl Engine {
         let until = saved.as_ref().and_then(|saved| saved.until);
         self.is_at(c, generation);
         self.kids[c].key = key.unwrap_or(self.kids[c].key);
+        if saved.is_none() && self.node_of(c).sup.is_pool() {
+            self.kids[c].wanted_key = self.kids[c].key;
+        }
         self.kids[c].want = saved.as_ref().map_or(Want::Up, |_| self.kids[c].want);
         self.fact(c, What::Adopted);
         let state = saved.map(|saved| saved.state).filter(|state| state.is_live());
@@ -310,12 +314,14 @@ impl Engine {
                 start: start.into_iter().rev().collect::<Slots>(),
                 then: Then::Rest,
                 incident: self.cause,
+                ..Op::default()
             };
             self.nodes[n].op = (op.stop.len() + op.start.len() > 0).then_some(op);
         }
         for (c, exit) in ends {
             self.child_ended(c, exit, None);
         }
+        self.apply_to_found(n);
         let waits = |&&c: &&ChildIx| self.kids[c].st == St::Down && self.kids[c].want == Want::Up;
         if children.iter().filter(waits).any(|&c| !self.is_held(c)) {
             // Released, and its supervisor had not come to it.

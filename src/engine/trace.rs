@@ -13,14 +13,15 @@
 //! at 25 tick
 //! ```
 //!
-//! `add_tree` takes the definitions below its own name, `start_child NAME` those below `@REQUEST/NAME`. Paths have no
+//! `add_tree` and `apply` take the definitions below their own name, `start_child NAME` those below `@REQUEST/NAME`. Paths have no
 //! blanks in them. Everything the engine does follows from such a file.
 
 mod read;
 
 use crate::event::{Event, Exit, FailedStart, Reason, Verb};
 use crate::spec::{
-    AutoShutdown, Child, Children, Exhausted, Kind, Restart, Shutdown, Status, Strategy, Supervisor, Worker,
+    AutoShutdown, Child, Children, Exhausted, Kind, Restart, Shutdown, Status, Strategy, Supervisor, Tree,
+    Worker,
 };
 use crate::{Effect, Engine, Time};
 use std::fmt::{self, Display, Write};
@@ -94,6 +95,7 @@ impl Display for Replay {
             if let Event::Request { id, verb, .. } = event {
                 match verb {
                     Verb::AddTree(tree) => write_supervisor(f, &tree.id, "", &tree.root)?,
+                    Verb::Apply(apply) => write_supervisor(f, &apply.tree.id, "", &apply.tree.root)?,
                     Verb::StartChild(child) => write_child(f, &format!("@{}", id.0), child)?,
                     _ => {}
                 }
@@ -152,15 +154,21 @@ fn verb_text(verb: &Verb) -> String {
         Verb::Hold { until: Some(until) } => format!("hold {}", until.0),
         Verb::Release => "release".into(),
         Verb::Abandon => "abandon".into(),
-        Verb::AddTree(tree) => {
-            let mut text = format!("add_tree seed={}", tree.seed);
-            if let Some(shutdown) = tree.shutdown {
-                let _ = write!(text, " shutdown={}", shutdown.as_millis());
+        Verb::AddTree(tree) => format!("add_tree {}", tree_keys(tree)),
+        Verb::Apply(apply) => {
+            let mut text = format!("apply {}", tree_keys(&apply.tree));
+            for (from, to) in &apply.instances {
+                let _ = write!(text, " {}>{}", from.0, to.0);
             }
             text
         }
         Verb::StopTree => "stop_tree".into(),
     }
+}
+
+fn tree_keys(tree: &Tree) -> String {
+    let shutdown = tree.shutdown.map(|time| format!(" shutdown={}", time.as_millis())).unwrap_or_default();
+    format!("seed={}{shutdown}", tree.seed)
 }
 
 fn exit_text(exit: Exit) -> String {

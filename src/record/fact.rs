@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use woodward_engine::effect::TreeEnd;
 use woodward_engine::spec::{Exhausted, Strategy};
-use woodward_engine::{Exit, Fact, FailedStart, PathId, Reason, Time, What};
+use woodward_engine::{ByApply, Exit, Fact, FailedStart, PathId, Reason, Time, What};
 
 use super::Who;
 use super::words::{self, leaf, span};
@@ -65,6 +65,8 @@ pub struct Extras<'a> {
     pub error: Option<&'a str>,
     /// Who asked, for what a person did.
     pub who: Option<&'a Who>,
+    /// `ByApply`: the keys of the tree file that differ.
+    pub changed: &'a [String],
 }
 
 impl FactLine {
@@ -243,6 +245,7 @@ impl Telling<'_> {
                 self.put("with", with);
                 ("dragged_along", text)
             }
+            What::ByApply { what } => self.by_apply(what),
             What::Backoff { until, n } => {
                 let left = self.put_until(Some(until)).unwrap_or_default();
                 self.put("n", n);
@@ -284,6 +287,22 @@ impl Telling<'_> {
                 ("stopping", format!("stopping: {reason}"))
             }
             What::TreeEnded { how } => ("tree_ended", self.tree_ended(how)),
+        }
+    }
+
+    /// `restarted by apply: command changed`.
+    fn by_apply(&mut self, what: ByApply) -> (&'static str, String) {
+        let keys = self.extras.changed;
+        if !keys.is_empty() {
+            self.put("changed", keys.to_vec());
+        }
+        match what {
+            ByApply::Started => ("started_by_apply", "started by apply: new in the tree".to_owned()),
+            ByApply::Stopped => ("stopped_by_apply", "stopped by apply: no longer in the tree".to_owned()),
+            ByApply::Restarted if keys.is_empty() => ("restarted_by_apply", "restarted by apply".to_owned()),
+            ByApply::Restarted => {
+                ("restarted_by_apply", format!("restarted by apply: {} changed", keys.join(", ")))
+            }
         }
     }
 

@@ -8,6 +8,9 @@
 #[path = "common/random.rs"]
 mod random;
 
+#[path = "common/mutate.rs"]
+mod mutate;
+
 #[path = "common/world.rs"]
 mod world;
 
@@ -29,7 +32,7 @@ fn check(name: &str, taste: Taste) {
     }
 }
 
-const PLAIN: Taste = Taste { dependencies: 0, plain: true, nonsense: 0, deaths: 0 };
+const PLAIN: Taste = Taste { dependencies: 0, plain: true, nonsense: 0, deaths: 0, applies: 0 };
 
 #[test]
 fn invariants_hold_for_what_otp_has() {
@@ -54,4 +57,14 @@ fn invariants_hold_for_mixed_trees_and_nonsense() {
 #[test]
 fn invariants_hold_when_the_daemon_dies_and_a_new_one_adopts() {
     check("adoption", Taste { plain: false, dependencies: 30, deaths: 3, ..PLAIN });
+}
+
+#[test]
+fn invariants_hold_when_other_plans_are_applied() {
+    check("apply", Taste { plain: false, dependencies: 30, applies: 8, ..PLAIN });
+}
+
+#[test]
+fn invariants_hold_when_other_plans_are_applied_and_the_daemon_dies() {
+    check("apply_and_adoption", Taste { plain: false, dependencies: 30, applies: 5, deaths: 2, ..PLAIN });
 }

@@ -1,5 +1,6 @@
 //! The rules that go beyond OTP, one by one.
 
+#[allow(dead_code, reason = "every test program uses its part")]
 #[path = "common/play.rs"]
 mod play;
 

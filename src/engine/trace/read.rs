@@ -2,7 +2,7 @@
 
 use super::{AUTO, EXHAUSTED, REASONS, RESTARTS, Replay, ReplayError, STRATEGIES, value_of};
 use crate::Time;
-use crate::event::{Event, Exit, FailedStart, Gen, Key, ReqId, Verb};
+use crate::event::{Apply, Event, Exit, FailedStart, Gen, Key, ReqId, Verb};
 use crate::spec::{
     Backoff, Child, Children, Ends, InitialStart, Kind, Limit, Order, Ready, Restart, Shutdown, Status,
     Strategy, Supervisor, Tree, Worker,
@@ -117,14 +117,15 @@ fn read_verb(
     definitions: &mut Definitions<'_>,
 ) -> Result<Verb, String> {
     Ok(match words {
-        ["add_tree", keys @ ..] => {
-            let keys = Keys::new(keys);
-            Verb::AddTree(Box::new(Tree {
-                id: path.into(),
-                root: take_supervisor(path, definitions)?,
-                shutdown: keys.time("shutdown")?,
-                seed: keys.parsed("seed")?.unwrap_or(0),
-            }))
+        ["add_tree", keys @ ..] => Verb::AddTree(Box::new(take_tree(path, keys, definitions)?)),
+        ["apply", keys @ ..] => {
+            let (instances, keys): (Vec<&str>, Vec<&str>) = keys.iter().partition(|key| key.contains('>'));
+            let pair = |pair: &str| {
+                let (from, to) = pair.split_once('>').unwrap_or((pair, pair));
+                Ok::<(Key, Key), String>((Key(number(from)?), Key(number(to)?)))
+            };
+            let instances = instances.into_iter().map(pair).collect::<Result<Vec<(Key, Key)>, String>>()?;
+            Verb::Apply(Box::new(Apply { tree: take_tree(path, &keys, definitions)?, instances }))
         }
         ["start_child", name] => {
             Verb::StartChild(Box::new(take_child(&format!("@{}/{name}", id.0), definitions)?))
@@ -178,6 +179,16 @@ fn take<'a>(path: &str, definitions: &mut Definitions<'a>) -> Result<(&'a str, K
         .position(|(p, ..)| *p == path)
         .ok_or_else(|| format!("{path} is not defined above"))?;
     Ok(definitions.remove(i))
+}
+
+fn take_tree(path: &str, keys: &[&str], definitions: &mut Definitions<'_>) -> Result<Tree, String> {
+    let keys = Keys::new(keys);
+    Ok(Tree {
+        id: path.into(),
+        root: take_supervisor(path, definitions)?,
+        shutdown: keys.time("shutdown")?,
+        seed: keys.parsed("seed")?.unwrap_or(0),
+    })
 }
 
 fn take_supervisor(path: &str, definitions: &mut Definitions<'_>) -> Result<Supervisor, String> {

@@ -10,6 +10,7 @@
 //! | `found a=ready b=ended` | instead: a new engine adopts it with what was found |
 //! | `a started`, `a ready`, `a declined`, `a failed`, `a sick` | an outcome of the running generation |
 //! | `a exit 1`, `a signal 9` | it ends |
+//! | `apply of NAME` | another plan |
 //! | `at 500` | the clock reaches 500 ms, every deadline on the way is told |
 //! | `a: stop`, `s: terminate_child a`, ... | a request |
 //!
@@ -25,18 +26,32 @@ use woodward_engine::effect::TreeEnd;
 use woodward_engine::event::FailedStart;
 use woodward_engine::trace::Replay;
 use woodward_engine::{
-    Effect, Engine, Event, Exit, Fate, Found, Gen, Key, PathId, Reply, Saved, Time, Verb, What,
+    Effect, Engine, Event, Exit, Fate, Found, Gen, Key, PathId, Prospect, Reply, ReqId, Saved, Time, Verb,
+    What,
 };
 
 /// Plays a script; every line must be followed by exactly what it says.
 #[track_caller]
 pub fn check(tree: &str, script: &str) {
+    play(Stage::new(tree), script);
+}
+
+/// The same with other plans to be applied, by name.
+#[track_caller]
+pub fn check_apply(tree: &str, plans: &[(&str, &str)], script: &str) -> Stage {
     let mut stage = Stage::new(tree);
+    plans.iter().for_each(|(name, plan)| stage.plan(name, plan));
+    play(stage, script)
+}
+
+#[track_caller]
+fn play(mut stage: Stage, script: &str) -> Stage {
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (happens, expected) = line.split_once("=>").unwrap_or((line, ""));
         stage.happens(happens.trim());
         assert_eq!(expected.trim(), stage.follows(), "after `{}` at {} ms", happens.trim(), stage.now.0);
     }
+    stage
 }
 
 pub struct Stage {
@@ -45,6 +60,7 @@ pub struct Stage {
     /// What an engine before this one saved.
     pub saved: Saved,
     boot: Option<Event>,
+    plans: HashMap<String, Event>,
     running: HashMap<String, Gen>,
     requests: u64,
     events: Vec<Event>,
@@ -67,11 +83,39 @@ impl Stage {
             now: Time(0),
             saved: Saved::default(),
             boot: replay.events.into_iter().next().map(|(_, event)| event),
+            plans: HashMap::new(),
             running: HashMap::new(),
             requests: 0,
             events: Vec::new(),
             follows: Vec::new(),
             supervisors: Vec::new(),
+        }
+    }
+
+    /// Keeps a tree under a name, for `apply of NAME`.
+    pub fn plan(&mut self, name: &str, tree: &str) {
+        let (definitions, keys) = tree.rsplit_once("keys ").unwrap_or((tree, ""));
+        let replay: Replay =
+            format!("{definitions}\nat 0 request 0 t apply {keys}\n").parse().expect("a tree");
+        let again: Replay = replay.to_string().parse().expect("what is written can be read");
+        assert_eq!(replay, again);
+        let event = replay.events.into_iter().next().expect("one event").1;
+        self.plans.insert(name.to_owned(), event);
+    }
+
+    fn apply(&mut self, plan: &str) -> Event {
+        self.requests += 1;
+        let Event::Request { path, verb, .. } = self.plans[plan].clone() else { panic!("a request") };
+        Event::Request { id: ReqId(self.requests), path, verb }
+    }
+
+    /// What applying a plan would do.
+    pub fn foresee(&self, plan: &str) -> Vec<Prospect> {
+        match &self.plans[plan] {
+            Event::Request { path, verb: Verb::Apply(apply), .. } => {
+                self.engine.foresee(path, apply).expect("a sound plan")
+            }
+            _ => panic!("a plan to apply"),
         }
     }
 
@@ -89,6 +133,7 @@ impl Stage {
         let event = match words.as_slice() {
             ["boot"] => self.boot.take().expect("one boot"),
             ["found", found @ ..] => return self.adopt(found),
+            ["apply", "of", plan] => self.apply(plan),
             ["at", ms] => return self.pass(Time(ms.parse().expect("milliseconds"))),
             [who, "started"] => Event::Started { generation: generation(who) },
             [who, "ready"] => Event::Ready { generation: generation(who) },
@@ -107,19 +152,23 @@ impl Stage {
         self.tell(event);
     }
 
-    /// In place of `boot`: a new engine takes over. `a=ready`, `a=started`, `a=ended`.
+    /// In place of `boot`: a new engine takes over. `a=ready`, `a=started`, `a=ended`; `a=ready:1`: running key 1.
     fn adopt(&mut self, found: &[&str]) {
         let Some(Event::Request { verb: Verb::AddTree(tree), .. }) = self.boot.take() else {
             panic!("one boot")
         };
         let read = |(i, word): (usize, &&str)| {
             let (who, fate) = word.split_once('=').expect("WHO=FATE");
+            let (fate, key) = match fate.split_once(':') {
+                Some((fate, key)) => (fate, Some(Key(key.parse().expect("a key")))),
+                None => (fate, None),
+            };
             let fate = match fate {
                 "ready" => Fate::Ready,
                 "started" => Fate::Started,
                 _ => Fate::Ended(Exit::Code(1)),
             };
-            Found { path: full(who), generation: Gen(100 + i as u64), key: None, fate }
+            Found { path: full(who), generation: Gen(100 + i as u64), key, fate }
         };
         let found: Vec<Found> = found.iter().enumerate().map(read).collect();
         self.running = found.iter().map(|found| (found.path.clone(), found.generation)).collect();

@@ -3,6 +3,7 @@
 //! The world keeps its own books and checks the invariants of the engine against them. What the engine was told is
 //! recorded; a broken invariant becomes a replay file.
 
+use crate::mutate::mutate;
 use crate::random::Random;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use woodward_engine::event::{FailedStart, Key, PathId};
 use woodward_engine::spec::*;
 use woodward_engine::trace::Replay;
 use woodward_engine::{
-    Effect, Engine, Event, Exit, Fate, Found, Gen, Reason, Reply, ReqId, Saved, Time, Verb, What,
+    Apply, Effect, Engine, Event, Exit, Fate, Found, Gen, Reason, Reply, ReqId, Saved, Time, Verb, What,
 };
 
 /// What kind of worlds.
@@ -25,6 +26,8 @@ pub struct Taste {
     pub nonsense: u64,
     /// The daemon dies and a new engine adopts, in percent of the steps.
     pub deaths: u64,
+    /// Another plan is applied, in percent of the steps.
+    pub applies: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,6 +73,10 @@ pub struct World {
     last_gen: u64,
     ended: usize,
     suspended: HashSet<String>,
+    /// Supervisors that were given another order of children.
+    moved: HashSet<String>,
+    /// Supervisors that were given another discipline, children that were given others to be after.
+    strange: HashSet<String>,
     names: Vec<String>,
     fx: Vec<Effect>,
     /// What an embedder that saves what has changed has written down.
@@ -218,6 +225,8 @@ impl World {
             last_gen: 0,
             ended: 0,
             suspended: HashSet::new(),
+            moved: HashSet::new(),
+            strange: HashSet::new(),
             names: Vec::new(),
             fx: Vec::new(),
             kept: BTreeMap::new(),
@@ -272,6 +281,9 @@ impl World {
         }
         if self.random.chance(self.taste.nonsense) {
             self.nonsense();
+        }
+        if self.random.chance(self.taste.applies) {
+            self.apply();
         }
         match self.random.below(20) {
             0..10 => self.progress(),
@@ -425,6 +437,30 @@ impl World {
         self.ask(&to, verb);
     }
 
+    /// From now on by another plan. Supervisors whose children changed place or discipline are in between for a while.
+    fn apply(&mut self) {
+        let mut tree = self.tree.clone();
+        mutate(&mut self.random, self.taste, &mut tree);
+        let apply = Apply { tree: tree.clone(), instances: Vec::new() };
+        let prospects = self.engine.foresee("t", &apply);
+        assert!(prospects.is_ok_and(|prospects| !prospects.is_empty()), "a sound plan");
+        let (orders, after) = (self.orders.clone(), self.after.clone());
+        self.know("t", &tree.root);
+        for (path, was) in orders {
+            if self.orders.get(&path).is_some_and(|now| now.0 != was.0) {
+                self.strange.insert(path.clone());
+            }
+            self.moved.insert(path);
+        }
+        for (path, was) in after {
+            if self.after.get(&path).is_some_and(|now| *now != was) {
+                self.strange.insert(path);
+            }
+        }
+        self.tree = tree;
+        self.ask("t", Verb::Apply(Box::new(apply)));
+    }
+
     /// What a person gives up on is not the engine's any more.
     fn abandon(&mut self, path: &str) {
         let abandoned = self
@@ -473,6 +509,9 @@ impl World {
         if self.processes.is_empty() || self.ended > 0 {
             return;
         }
+        // In between two plans: some of what was there is planned no more, and who is on its way may stand behind others.
+        let applied = !self.moved.is_empty();
+        self.strange.extend(self.moved.drain());
         let whole = self.engine.save();
         self.check_kept(&whole.paths);
         let remembers = self.random.chance(80);
@@ -539,7 +578,7 @@ impl World {
             let ends = path.child.as_ref().and_then(|child| child.supervisor.as_ref()?.ending).is_some();
             ends || matches!(state, Some(SavedState::Ended { .. } | SavedState::Pending { until: None }))
         };
-        if calm && remembers && !saved.paths.iter().any(is_news) {
+        if calm && remembers && !applied && !saved.paths.iter().any(is_news) {
             self.check_restored(&saved.paths);
         }
     }
@@ -747,7 +786,9 @@ impl World {
         if let Some((above, _)) = path.rsplit_once('/') {
             assert!(self.open.contains_key(above), "{path} is started and {above} is not open");
             assert!(!self.ending.contains(above), "{path} is started and {above} is stopping");
-            if let Some((Order::Listed, strategy)) = self.orders.get(above) {
+            if let Some((Order::Listed, strategy)) = self.orders.get(above)
+                && !self.strange.contains(above)
+            {
                 let starting: Vec<&Process> = self
                     .processes
                     .values()
@@ -760,7 +801,12 @@ impl World {
                 assert!(starting.is_empty(), "{path} ({strategy:?}) is started beside {starting:?}");
             }
         }
-        for before in self.after.get(&path).into_iter().flatten() {
+        let is_strange = |path: &str| {
+            self.strange.contains(path)
+                || path.rsplit_once('/').is_some_and(|(above, _)| self.strange.contains(above))
+        };
+        let after = self.after.get(&path).filter(|_| !is_strange(&path));
+        for before in after.into_iter().flatten() {
             let process = self.live.get(before).map(|g| &self.processes[g]);
             let is_there = process.is_none_or(|p| p.run != Run::Asked && !p.stopping);
             assert!(is_there, "{path} is started after {process:?}");
@@ -781,8 +827,8 @@ impl World {
         let path = process.path.clone();
         let Some((above, _)) = path.rsplit_once('/') else { return };
         let swept = killed;
-        let listed =
-            matches!(self.orders.get(above), Some((Order::Listed, s)) if *s != Strategy::SimpleOneForOne);
+        let listed = !self.moved.contains(above)
+            && matches!(self.orders.get(above), Some((Order::Listed, s)) if *s != Strategy::SimpleOneForOne);
         if again || swept || !listed || !self.ending.contains(above) {
             return;
         }
