@@ -17,3 +17,4 @@ mod stopping;
 mod survival;
 mod tidy;
 mod trees;
+mod upgrade;

@@ -4,20 +4,22 @@
 //! the end of all trees. A failure before the trees run ends `woodward run` with its code; after a restart by the
 //! keeper nothing that runs may suffer from it, so the daemon then only ends, and the keeper tries again.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use nix::unistd::{Gid, Group};
 use tokio::net::UnixListener;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use woodward_engine::Exit;
 use woodward_engine::effect::TreeEnd;
 
 use super::passing;
 use super::report::{Code, Failure};
 use super::run::{Trees, plans, refused, variable};
-use crate::control::{BindError, Door, bind, serve};
+use super::trial;
+use crate::control::{BindError, Door, Upgrade, bind, serve};
 use crate::os::notify::{NotifyServer, Stranger};
 use crate::os::{self, Os, clock};
 use crate::record::fact::FactLine;
@@ -41,7 +43,7 @@ pub struct Args {
     #[arg(long)]
     socket: PathBuf,
     #[arg(long)]
-    run: PathBuf,
+    pub(super) run: PathBuf,
     #[arg(long)]
     history: Option<PathBuf>,
     #[arg(long, value_parser = variable)]
@@ -77,9 +79,13 @@ async fn daemon(args: Args) -> ExitCode {
     };
     let running = !os.found().is_empty();
     match live(args, &os, running).await {
-        Ok(code) => {
+        Ok(End::Code(code)) => {
             os.exit(code);
             ExitCode::from(code)
+        }
+        Ok(End::Replaced(file)) => {
+            os.replace(file);
+            ExitCode::SUCCESS
         }
         Err(failure) => {
             if !running {
@@ -90,7 +96,22 @@ async fn daemon(args: Args) -> ExitCode {
     }
 }
 
-async fn live(args: Args, os: &Os, running: bool) -> Result<u8, Failure> {
+/// How a daemon ends that has lived.
+enum End {
+    /// Everything has ended: woodward does, with this code.
+    Code(u8),
+    /// This file takes over.
+    Replaced(OwnedFd),
+}
+
+/// Reads trees and settings as a daemon does.
+pub(super) fn could_run(args: &Args) -> Result<(), Failure> {
+    plans(&args.trees)?;
+    let loaded = settings::load(&args.set).map_err(refused)?;
+    group(&loaded.settings).map(drop)
+}
+
+async fn live(args: Args, os: &Os, running: bool) -> Result<End, Failure> {
     let cannot = |what: &str, e: std::io::Error| Failure::new(Code::TryAgain, format!("cannot {what}: {e}"));
     let signals = os.signals();
     let (plans, warnings) = plans(&args.trees)?;
@@ -122,23 +143,48 @@ async fn live(args: Args, os: &Os, running: bool) -> Result<u8, Failure> {
         run: Some(args.run.clone()),
         evict_within,
     };
-    let door = Door { group, settings: used(&args, loaded.said) };
+    let (upgrades, wishes) = unbounded_channel();
+    let door = Door { group, settings: used(&args, loaded.said), upgrades: Some(upgrades) };
     let (handle, ended) = runtime::start(surroundings, plans).await;
     let server = tokio::spawn(serve(handle.clone(), listener, door));
     let obey = obey(handle.clone(), signals, os.clone());
     let tell = args.notified.then(|| tokio::spawn(tell(handle.clone(), os.clone())));
 
-    let ends = tokio::select! {
-        ends = ended => ends.map_err(|_| Failure::new(Code::TryAgain, "cannot go on: the kernel failed"))?,
+    let end = tokio::select! {
+        ends = ended => {
+            let ends = ends.map_err(|_| Failure::new(Code::TryAgain, "cannot go on: the kernel failed"))?;
+            End::Code(code(&ends))
+        }
+        file = upgraded(wishes, os) => End::Replaced(file),
         _ = obey => return Err(Failure::new(Code::TryAgain, "cannot go on: the keeper is gone")),
     };
-    os.notify("STOPPING=1");
+    if let End::Code(_) = end {
+        os.notify("STOPPING=1");
+    }
     server.abort();
     tell.inspect(|tell| tell.abort());
     // Dropping the server removes its socket.
     let _ = server.await;
     handle.record().close().await;
-    Ok(code(&ends))
+    Ok(end)
+}
+
+/// Resolves when a file has shown that it can take over; whoever asked has been told.
+async fn upgraded(mut wishes: UnboundedReceiver<Upgrade>, os: &Os) -> OwnedFd {
+    loop {
+        let Some(Upgrade { file, answer }) = wishes.recv().await else { std::future::pending().await };
+        let tried = trial::of(&file, os).await;
+        // Who asked may have gone away: the wish stands.
+        match tried {
+            Ok(file) => {
+                let _ = answer.send(Ok(()));
+                return file;
+            }
+            Err(problem) => {
+                let _ = answer.send(Err(problem));
+            }
+        }
+    }
 }
 
 /// What holds for this daemon. One that follows another while services run must not fail because a file was spoilt

@@ -32,6 +32,8 @@ mod status;
 mod stop;
 mod style;
 mod target;
+mod trial;
+mod upgrade;
 mod why;
 
 use std::process::ExitCode;
@@ -54,6 +56,8 @@ enum Verb {
     Run(run::Args),
     #[command(hide = true)]
     Daemon(daemon::Args),
+    #[command(hide = true)]
+    Trial(daemon::Args),
     Check(check::Args),
     Plan(plan::Args),
     Simulate(simulate::Args),
@@ -70,11 +74,15 @@ enum Verb {
     Availability(availability::Args),
     IsUp(is_up::Args),
     Settings(settings::Args),
+    Upgrade(upgrade::Args),
     Completions(completions::Args),
 }
 
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
+    if let Some(code) = woodward_keeper::resume(crate::os::members) {
+        return ExitCode::from(code);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refused(&error),
@@ -85,6 +93,7 @@ pub fn main() -> ExitCode {
     match cli.verb {
         Verb::Run(args) => run::run(args),
         Verb::Daemon(args) => daemon::run(args),
+        Verb::Trial(args) => trial::run(args),
         Verb::Check(args) => check::run(args),
         Verb::Plan(args) => plan::run(args),
         Verb::Simulate(args) => simulate::run(args),
@@ -101,6 +110,7 @@ pub fn main() -> ExitCode {
         Verb::Availability(args) => availability::run(args),
         Verb::IsUp(args) => is_up::run(args),
         Verb::Settings(args) => settings::run(args),
+        Verb::Upgrade(args) => upgrade::run(args),
         Verb::Completions(args) => completions::run(args),
     }
 }

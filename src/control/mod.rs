@@ -31,8 +31,10 @@ pub mod places;
 pub mod resolve;
 mod server;
 mod show;
+mod upgrade;
 mod uptime;
 
 pub use bind::{BindError, bind};
 pub use house::House;
 pub use server::{Door, serve};
+pub use upgrade::Upgrade;

@@ -21,7 +21,8 @@ use super::bind::Unlink;
 use super::house::House;
 use super::message::{Daemon, Found, Problem, Up};
 use super::params::Params;
-use super::{ask, follow, resolve, show, uptime};
+use super::upgrade::Upgrades;
+use super::{ask, follow, resolve, show, upgrade, uptime};
 use crate::record::words::is_within;
 use crate::runtime::view::{Row, State as RowState};
 use crate::settings::Said;
@@ -33,6 +34,8 @@ pub struct Door {
     pub group: Option<Gid>,
     /// What this daemon goes by, for those who ask.
     pub settings: Vec<Said>,
+    /// Where wishes for another program go; none: it cannot be replaced.
+    pub upgrades: Option<Upgrades>,
 }
 
 /// Answers on `listener` until dropped; the socket file is removed then.
@@ -49,10 +52,12 @@ pub(super) struct Desk<H> {
     /// Facts and lines that followers were too slow for.
     pub(super) dropped: Arc<AtomicU64>,
     settings: Arc<Vec<Said>>,
+    pub(super) upgrades: Option<Upgrades>,
 }
 
 fn router<H: House>(house: H, door: Door) -> Router {
-    let desk = Desk { house, dropped: Arc::default(), settings: Arc::new(door.settings) };
+    let Door { group, settings: said, upgrades } = door;
+    let desk = Desk { house, dropped: Arc::default(), settings: Arc::new(said), upgrades };
     Router::new()
         .route("/v1", get(daemon::<H>))
         .route("/v1/status", get(status::<H>))
@@ -65,10 +70,11 @@ fn router<H: House>(house: H, door: Door) -> Router {
         .route("/v1/availability", get(uptime::availability::<H>))
         .route("/v1/events", get(follow::events::<H>))
         .route("/v1/logs", get(follow::logs::<H>))
+        .route("/v1/upgrade", post(upgrade::upgrade::<H>))
         .route("/v1/{verb}", post(ask::ask::<H>))
         .fallback(no_such_route)
         .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn_with_state(door.group, let_in))
+        .layer(middleware::from_fn_with_state(group, let_in))
         .with_state(desk)
 }
 

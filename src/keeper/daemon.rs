@@ -155,7 +155,7 @@ impl Keeper {
         self.epoll.remove(pidfd.as_raw_fd());
         // What it said before it ended still counts.
         self.receive(now, usize::MAX);
-        if self.code.is_none() && self.stop == Stop::No {
+        if self.code.is_none() && self.stop == Stop::No && !self.is_being_replaced() {
             let how = match status {
                 Status::Code(code) => format!("exit {code}"),
                 Status::Signal(signal) => format!("signal {signal}"),
@@ -171,6 +171,7 @@ impl Keeper {
         self.close_channel();
         match (self.code, self.stop) {
             (Some(_), _) => self.kill_all(now),
+            (None, Stop::No) if self.is_being_replaced() => self.life = Life::Resting { until: now },
             (None, Stop::No | Stop::Told { .. }) => self.daemon_rests(since, now),
             (None, Stop::Terminated { .. } | Stop::Killed) => {}
         }

@@ -85,6 +85,8 @@ pub(crate) struct Logs {
     null: OwnedFd,
     turn: Turn,
     pub page: OwnedFd,
+    /// Of the image before: what is in them is lost when nobody has them open.
+    held: Vec<OwnedFd>,
 }
 
 impl Logs {
@@ -94,7 +96,14 @@ impl Logs {
         // SAFETY: plain call.
         sys::check(unsafe { libc::ftruncate(page.as_raw_fd(), 4096) })?;
         let null = sys::open(c"/dev/null", libc::O_WRONLY)?;
-        Ok(Logs { logs: Vec::new(), epoll: Epoll::new()?, null, turn: Turn::map(&page)?, page })
+        Ok(Logs {
+            logs: Vec::new(),
+            epoll: Epoll::new()?,
+            null,
+            turn: Turn::map(&page)?,
+            page,
+            held: Vec::new(),
+        })
     }
 
     /// Readable when one of the pipes is.
@@ -104,6 +113,20 @@ impl Logs {
 
     pub fn is_ours(&self) -> bool {
         !self.turn.is_daemons()
+    }
+
+    /// The pipes themselves, for the image that follows.
+    pub fn pipes(&self) -> impl Iterator<Item = RawFd> {
+        self.logs
+            .iter()
+            .flatten()
+            .map(|log| log.fifo.as_raw_fd())
+            .chain(self.held.iter().map(AsRawFd::as_raw_fd))
+    }
+
+    /// Keeps pipes open until the daemon has named its own.
+    pub fn hold(&mut self, pipes: Vec<OwnedFd>) {
+        self.held = pipes;
     }
 
     pub fn put(&mut self, slot: u32, fifo: OwnedFd, segment: OwnedFd) -> io::Result<()> {
@@ -129,6 +152,7 @@ impl Logs {
                 self.drop(slot);
             }
         }
+        self.held.clear();
         self.turn.give(true);
     }
 

@@ -108,14 +108,14 @@ pub(crate) fn wait(pidfd: RawFd, pid: i32) -> Option<Status> {
 }
 
 impl Keeper {
-    /// Takes over what a former keeper has left, before the first daemon starts. `held`: pidfds that somebody
-    /// kept for us meanwhile.
+    /// Takes over what a former keeper has left, before the first daemon starts: how many live, how many have
+    /// ended. `held`: pidfds that somebody kept for us meanwhile.
     pub fn take_over(
         &mut self,
         past: Vec<(usize, Mark)>,
         held: &mut Vec<OwnedFd>,
         members: &dyn Fn(&str, u64) -> Vec<i32>,
-    ) {
+    ) -> (u32, u32) {
         let (mut alive, mut ended) = (0, 0);
         for (at, mark) in past {
             if at == tab::DAEMON {
@@ -153,9 +153,7 @@ impl Keeper {
                 false => ended += 1,
             }
         }
-        if alive + ended > 0 {
-            say(&format!("an earlier keeper is gone: {alive} of its processes go on, {ended} have ended"));
-        }
+        (alive, ended)
     }
 }
 

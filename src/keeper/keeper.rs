@@ -14,8 +14,9 @@ use crate::channel::{Channel, Closed, Phase, receive, send};
 use crate::children::Waiting;
 use crate::daemon::{Life, Rest, SECOND, Stop};
 use crate::drain::Logs;
+use crate::replace::{Handed, Replace};
 use crate::setup::{self, Listener, say};
-use crate::start::{Failure, Starter};
+use crate::start::{self, Failure, Starter};
 use crate::sys::{self, Epoll};
 use crate::tab::Tab;
 use crate::table::{State, Table};
@@ -88,6 +89,7 @@ pub(crate) struct Keeper {
     pub listener: Option<Listener>,
     pub signals: Option<OwnedFd>,
     pub stop: Stop,
+    pub replace: Replace,
     /// The daemon has said its last word: the exit code.
     pub code: Option<u8>,
     /// The next second of silence, and how many there were.
@@ -103,11 +105,18 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     /// The keeper process.
-    pub fn process(config: &Config) -> std::io::Result<Keeper> {
-        let inherited = setup::prepare()?;
+    pub fn process(config: &Config, lock: File, handed: Option<Handed>) -> std::io::Result<Keeper> {
+        let mut inherited = setup::prepare()?;
         // Windows for starts must be low, and leave most descriptors to the services.
         let slots = (inherited.files[1] / 64).clamp(4, 64) as usize;
+        let handed = handed.map(|mut handed| {
+            handed.move_above(start::low(slots));
+            inherited = handed.inherited;
+            handed
+        });
         let starter = Starter::new(slots, inherited, true)?;
+        // Above the windows of starts, so that no child that hangs in its exec has it.
+        let lock = lock.try_clone().unwrap_or(lock);
         // SAFETY: fills and reads `set`.
         let signals = unsafe {
             let mut set: libc::sigset_t = std::mem::zeroed();
@@ -125,14 +134,24 @@ impl Keeper {
         keeper.image = setup::image(config);
         keeper.listener = config.notify.as_deref().and_then(|address| Listener::new(address).ok());
         keeper.life = Life::Resting { until: 0 };
+        keeper.may_be_replaced(config, &inherited, lock);
         match Tab::open(&config.state) {
             Ok((tab, past)) => {
                 keeper.table.tab = Some(tab);
-                keeper.take_over(past, &mut Vec::new(), &|name, generation| {
+                let (alive, ended) = keeper.take_over(past, &mut Vec::new(), &|name, generation| {
                     (config.members)(&config.state, name, generation)
                 });
+                if alive + ended > 0 && handed.is_none() {
+                    let text = format!("{alive} of its processes go on, {ended} have ended");
+                    say(&format!("an earlier keeper is gone: {text}"));
+                }
             }
             Err(e) => say(&format!("nothing that runs will survive this process: cannot note it: {e}")),
+        }
+        if let Some(handed) = handed {
+            handed.bank.into_iter().for_each(|(name, fd)| keeper.bank.put(&name, fd));
+            keeper.logs.hold(handed.pipes);
+            keeper.orphans = handed.orphans;
         }
         Ok(keeper)
     }
@@ -166,6 +185,7 @@ impl Keeper {
             listener: None,
             signals: None,
             stop: Stop::No,
+            replace: Replace::default(),
             code: None,
             silence: None,
             second: None,
@@ -405,6 +425,7 @@ impl Keeper {
                     listener.tell(text);
                 }
             }
+            Order::Replace => self.replace_by(descriptors.next().ok_or(())?, now),
             Order::Exit { code } => {
                 self.code = Some(code);
                 self.second = Some(now + LAST_WORD);
@@ -459,7 +480,8 @@ impl Keeper {
             Eye::Shut | Eye::Open | Eye::Asked => None,
         };
         let silence = self.silence.map(|(at, _)| at);
-        let all = [self.starter.look_at(now), resting, eye, silence, self.second, self.orphans_due];
+        let replace = self.replace_due();
+        let all = [self.starter.look_at(now), resting, eye, silence, self.second, self.orphans_due, replace];
         all.into_iter().flatten().min()
     }
 
@@ -480,8 +502,13 @@ impl Keeper {
             Eye::Taking { until } if until <= now => self.read_logs(),
             _ => {}
         }
+        if due(self.replace_due())
+            && let Life::Alive { pid, .. } = &self.life
+        {
+            sys::kill(*pid, libc::SIGKILL, false);
+        }
         if matches!(self.life, Life::Resting { until } if until <= now) && self.finished().is_none() {
-            self.start_daemon(now);
+            if self.is_being_replaced() { self.replace(now) } else { self.start_daemon(now) }
         }
     }
 

@@ -20,6 +20,7 @@
 //! | [`init`] | one command instead of a daemon; [`first`]: before `main`; `strays`: processes nobody minds |
 //! | `bank` | descriptors that outlive the daemon: listening sockets |
 //! | `tab`, `foreign` | the table as a file; what a keeper that was killed has left behind |
+//! | `replace` | another file takes over in the same process |
 //! | `start`, `child` | from an image to a process, and what happens in the child |
 //! | [`drain`] | log pipes while the daemon is away |
 //! | `setup` | lock, limits, signals, before the loop begins |
@@ -40,6 +41,7 @@ mod foreign;
 pub mod image;
 pub mod init;
 mod keeper;
+mod replace;
 mod setup;
 mod start;
 mod strays;
@@ -52,9 +54,10 @@ pub mod wire;
 compile_error!("the keeper knows the system calls of x86_64 and aarch64");
 
 use std::ffi::CString;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What the keeper process has to know. It reads no file and no environment.
 pub struct Config {
@@ -72,6 +75,9 @@ pub struct Config {
 }
 
 pub use foreign::Members;
+pub use replace::LANGUAGE;
+
+use replace::Handed;
 
 /// Where the daemon finds its channel.
 pub const CHANNEL: i32 = 3;
@@ -97,10 +103,25 @@ pub fn run(config: Config) -> u8 {
             return 1;
         }
     };
-    match keeper::Keeper::process(&config) {
+    serve(&config, state, None)
+}
+
+/// Goes on in place of another file that this process has executed until now ([`wire::Order::Replace`]); `None`:
+/// there was none. Call it first thing in `main`, with one thread. Returns the exit code as [`run`].
+pub fn resume(members: Members) -> Option<u8> {
+    let (config, lock, handed) = replace::handed(members)?;
+    Some(serve(&config, lock, Some(handed)))
+}
+
+/// How many processes are noted in the table of this state directory, whoever may be its keeper. Fails if there is
+/// none of this boot, or in another [`LANGUAGE`].
+pub fn look(state: &Path) -> io::Result<usize> {
+    tab::look(state).map(|marks| marks.len())
+}
+
+fn serve(config: &Config, lock: File, handed: Option<Handed>) -> u8 {
+    match keeper::Keeper::process(config, lock, handed) {
         Ok(keeper) => {
-            // Above the windows of starts, so that no child that hangs in its exec has it.
-            let _lock = state.try_clone().unwrap_or(state);
             let code = keeper.run();
             if config.init { init::leave(code) } else { code }
         }

@@ -10,6 +10,7 @@ use std::path::Path;
 use crate::Config;
 use crate::foreign::Stat;
 use crate::image::{Image, Stdin};
+use crate::replace::VARIABLE;
 use crate::start::Inherited;
 use crate::sys;
 
@@ -22,7 +23,7 @@ pub(crate) fn image(config: &Config) -> Vec<u8> {
     Image {
         program: arguments.first().cloned().unwrap_or_default(),
         arguments,
-        environment: std::env::vars_os().map(variable).collect(),
+        environment: std::env::vars_os().filter(|(name, _)| name != VARIABLE).map(variable).collect(),
         stdin: Stdin::Inherit,
         ..Image::default()
     }

@@ -36,6 +36,11 @@ const OWN_PID: &[u8] = b"LISTEN_PID=";
 const CLONE_CLEAR_SIGHAND: u64 = 1 << 32;
 const CLONE_INTO_CGROUP: u64 = 1 << 33;
 
+/// Descriptors below this one may belong to the windows of so many slots.
+pub(crate) fn low(slots: usize) -> RawFd {
+    (slots * WINDOW + 64) as RawFd
+}
+
 /// A start that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {

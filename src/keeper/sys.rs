@@ -101,6 +101,21 @@ pub(crate) fn copy_above(fd: RawFd, least: RawFd) -> io::Result<OwnedFd> {
     owned(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, least) })
 }
 
+/// Whether this descriptor is closed at an exec.
+pub(crate) fn close_on_exec(fd: RawFd, close: bool) {
+    // SAFETY: plain call.
+    unsafe { libc::fcntl(fd, libc::F_SETFD, if close { libc::FD_CLOEXEC } else { 0 }) };
+}
+
+/// Gives a descriptor a number not below `least`, if there is one.
+pub(crate) fn move_above(fd: &mut OwnedFd, least: RawFd) {
+    if fd.as_raw_fd() < least
+        && let Ok(above) = copy_above(fd.as_raw_fd(), least)
+    {
+        *fd = above;
+    }
+}
+
 /// A pipe: reader, writer.
 pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut ends = [0; 2];

@@ -271,6 +271,19 @@ fn read(file: &File) -> io::Result<Vec<(usize, Record)>> {
     Ok(found)
 }
 
+/// What is noted of processes in this state directory, whoever may be writing it just now.
+pub(crate) fn look(state: &Path) -> io::Result<Vec<Mark>> {
+    let file = File::open(state.join(FILE))?;
+    let header = header();
+    let mut there = vec![0; header.len()];
+    file.read_exact_at(&mut there, 0)?;
+    if there != header || file.metadata()?.len() != LENGTH as u64 {
+        return Err(io::Error::other(format!("{FILE} is of another version, boot or namespace")));
+    }
+    let marks = read(&file)?.into_iter().filter(|(at, _)| *at != DAEMON).filter_map(|(_, r)| r.mark());
+    Ok(marks.filter(|mark| mark.stage != Stage::Idle).collect())
+}
+
 /// Magic, boot id, PID namespace: processes of another boot or namespace are none of ours.
 fn header() -> Vec<u8> {
     let boot = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();

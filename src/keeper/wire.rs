@@ -118,6 +118,8 @@ pub enum Order<'a> {
         /// As it was put.
         name: &'a [u8],
     },
+    /// When the daemon has ended, execute another keeper. Descriptor: its file.
+    Replace,
     /// When the daemon has ended, end with this code.
     Exit {
         /// Exit code.
@@ -315,6 +317,7 @@ impl Message {
             Order::Logs => self.record(9, 0, 0, 0, &[]),
             Order::Pong => self.record(10, 0, 0, 0, &[]),
             Order::Notify { text } => self.record(11, 0, text.len() as u32, 0, &[text]),
+            Order::Replace => self.record(15, 1, 0, 0, &[]),
             Order::Exit { code } => self.record(12, 0, u32::from(*code), 0, &[]),
             Order::Put { name } => self.record(13, 1, name.len() as u32, 0, &[name]),
             Order::Drop { name } => self.record(14, 0, name.len() as u32, 0, &[name]),
@@ -423,12 +426,13 @@ impl<'a> Records<'a> {
             12 => Order::Exit { code: u8::try_from(r.slot).map_err(|_| Malformed)? },
             13 => Order::Put { name: name_of(&r)? },
             14 => Order::Drop { name: name_of(&r)? },
+            15 => Order::Replace,
             _ => return Err(Malformed),
         };
         let expected = match &order {
             Order::Define { output, .. } => 1 + usize::from(*output),
             Order::Spawn { cgroup, targets, .. } => targets.count + usize::from(*cgroup),
-            Order::Cgroup | Order::Put { .. } => 1,
+            Order::Cgroup | Order::Put { .. } | Order::Replace => 1,
             Order::Log { .. } => 2,
             _ => 0,
         };
@@ -526,6 +530,7 @@ mod tests {
             Order::Notify { text: b"READY=1" },
             Order::Put { name: b"stream 127.0.0.1:80" },
             Order::Drop { name: b"stream 127.0.0.1:80" },
+            Order::Replace,
             Order::Exit { code: 75 },
         ];
         let mut message = Message::default();

@@ -141,6 +141,12 @@ impl Os {
         self.client.notify(text);
     }
 
+    /// The keeper executes this file as soon as this daemon has ended; what runs goes on. Call it last, then return
+    /// from `main`.
+    pub fn replace(&self, file: OwnedFd) {
+        self.client.replace(file);
+    }
+
     /// The keeper ends with this code as soon as this daemon has ended; what still runs then is killed. Call
     /// it last, then return from `main`.
     pub fn exit(&self, code: u8) {

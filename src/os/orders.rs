@@ -354,7 +354,17 @@ impl Client {
         drop(table);
         self.close_sockets();
         self.order(&mut self.lock(), &Order::Exit { code }, Vec::new());
-        // The caller is about to end: now or never.
+        self.say_the_rest();
+    }
+
+    /// See [`super::Os::replace`].
+    pub fn replace(&self, file: OwnedFd) {
+        self.order(&mut self.lock(), &Order::Replace, vec![Descriptor::Own(file)]);
+        self.say_the_rest();
+    }
+
+    /// The caller is about to end: now or never.
+    fn say_the_rest(&self) {
         for _ in 0..100 {
             if self.flush() {
                 return;
