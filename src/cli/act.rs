@@ -32,7 +32,7 @@ pub struct Manner {
 
 /// One wish for one or several children.
 pub struct Wish<'a> {
-    /// `start`, `stop`, `restart`, `hold`, `release`.
+    /// `start`, `stop`, `restart`, `hold`, `release`, `signal`, `reload`.
     pub verb: &'static str,
     /// For whom.
     pub paths: &'a [String],
@@ -173,7 +173,7 @@ impl Teller {
                 let how = how.map(|how| format!(": {how}")).unwrap_or_default();
                 format!("stopped{}{how}", self.after(fact))
             }
-            "ended" | "killed" | "stuck" | "limit_exceeded" => fact.text.clone(),
+            "ended" | "killed" | "stuck" | "limit_exceeded" | "signalled" | "reloaded" => fact.text.clone(),
             _ => return String::new(),
         };
         let goes_on = self.open.as_deref() == Some(fact.path.as_str());

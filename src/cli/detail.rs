@@ -46,6 +46,13 @@ pub fn detail(shown: &Shown, subtree: &str, looks: Looks) -> String {
     for (name, value) in &shown.settings {
         key(name, value);
     }
+    if let Some(pulse) = &row.health {
+        key("health", &pulse.now().words(looks.zone));
+    }
+    if let Some(memory) = shown.memory {
+        let of = if memory.group { "its control group" } else { "its main process (PSS)" };
+        key("memory", &format!("{}, {of}", size(memory.bytes)));
+    }
     if let Some(text) = &row.status_text {
         key("status", &format!("\"{text}\""));
     }
@@ -83,6 +90,15 @@ fn head(row: &Row, looks: Looks) -> String {
 
 fn plus(state: String, reason: &str) -> String {
     if reason.is_empty() { state } else { format!("{state}; {reason}") }
+}
+
+/// `12.3M`, as sizes are written in tree files.
+fn size(bytes: u64) -> String {
+    let units = [(1u64 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")];
+    match units.into_iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => format!("{:.1}{name}", bytes as f64 / unit as f64),
+        None => bytes.to_string(),
+    }
 }
 
 /// As a shell would take it.
@@ -148,6 +164,8 @@ pub fn shown(text: &str, style: Style) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::message::Memory;
+    use crate::runtime::view::{Failure, Health};
 
     const NOW: u64 = 1_795_230_800_000;
 
@@ -184,12 +202,25 @@ mod tests {
                 waits_for: Some("\"Manager Application initialized\"".to_owned()),
                 dropped_lines: 0,
                 status_text: None,
-                health: None,
+                health: Some(
+                    Health {
+                        good: 5,
+                        asked: 7,
+                        last_failure: Some(Failure {
+                            at: words::rfc3339(NOW - 1000),
+                            text: "tcp 127.0.0.1:3210: connection refused".to_owned(),
+                        }),
+                        ..Health::default()
+                    }
+                    .into(),
+                ),
             }],
             description: Some("The ACS manager".to_owned()),
             command: ["maciManagerJ", "-n", "a b"].map(str::to_owned).to_vec(),
+            memory: Some(Memory { bytes: 12_900_000, group: true }),
             settings: vec![
                 ("restart".to_owned(), "permanent".to_owned()),
+                ("checks".to_owned(), "tcp 127.0.0.1:3210 every 20s, 3 misses".to_owned()),
                 ("ready".to_owned(), "\"Manager Application initialized\", within 50s".to_owned()),
                 ("shutdown".to_owned(), "10s".to_owned()),
             ],
@@ -211,8 +242,12 @@ mod tests {
       pid         91310, generation 7
       command     maciManagerJ -n 'a b'
       restart     permanent
+      checks      tcp 127.0.0.1:3210 every 20s, 3 misses
       ready       "Manager Application initialized", within 50s
       shutdown    10s
+      health      5 of 7; last failure 03:13:19: tcp 127.0.0.1:3210: connection
+                  refused
+      memory      12.3M, its control group
       restarts    1
 
     last runs:

@@ -12,7 +12,7 @@ const WORDS: &[(&str, &str)] = &[
     ("exec", "woodward attach PATH (a later version)"),
     ("help", "woodward --help"),
     ("journalctl", "woodward logs [PATH]"),
-    ("kill", "woodward signal PATH (a later version); now: kill -SIGNAL with the pid of `woodward status`"),
+    ("kill", "woodward signal PATH SIGTERM; to stop it: woodward stop PATH"),
     ("list-units", "woodward status --json"),
     ("log", "woodward logs [PATH]"),
     ("ls", "woodward status"),
@@ -30,8 +30,7 @@ const WORDS: &[(&str, &str)] = &[
 ];
 
 /// Verbs that come with a later version.
-const LATER: &[&str] =
-    &["apply", "attach", "chaos", "cluster", "import", "reload", "signal", "units", "upgrade"];
+const LATER: &[&str] = &["apply", "attach", "chaos", "cluster", "import", "units", "upgrade"];
 
 /// What to type instead of `word`, which is none of `ours`.
 pub fn verb(word: &str, ours: &[&str]) -> Option<String> {

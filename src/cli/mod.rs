@@ -21,11 +21,13 @@ mod page;
 mod passing;
 mod plan;
 mod release;
+mod reload;
 mod replay;
 pub mod report;
 mod restart;
 mod run;
 mod settings;
+mod signal;
 mod simulate;
 mod start;
 mod status;
@@ -69,6 +71,8 @@ enum Verb {
     Restart(restart::Args),
     Hold(hold::Args),
     Release(release::Args),
+    Signal(signal::Args),
+    Reload(reload::Args),
     Logs(logs::Args),
     Events(events::Args),
     Availability(availability::Args),
@@ -105,6 +109,8 @@ pub fn main() -> ExitCode {
         Verb::Restart(args) => restart::run(args),
         Verb::Hold(args) => hold::run(args),
         Verb::Release(args) => release::run(args),
+        Verb::Signal(args) => signal::run(args),
+        Verb::Reload(args) => reload::run(args),
         Verb::Logs(args) => logs::run(args),
         Verb::Events(args) => events::run(args),
         Verb::Availability(args) => availability::run(args),

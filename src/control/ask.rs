@@ -20,7 +20,8 @@ use super::server::{Desk, Peer, one};
 use crate::record::fact::FactLine;
 use crate::record::words::is_within;
 use crate::runtime::view::State;
-use crate::runtime::{InstanceError, Who};
+use crate::runtime::{Closed, InstanceError, Nudge, NudgeError, Who};
+use crate::tree::units::signal;
 
 /// Between two looks at those that go along.
 const AGAIN: Duration = Duration::from_millis(20);
@@ -30,6 +31,7 @@ const AGAIN: Duration = Duration::from_millis(20);
 enum Wish {
     Engine(&'static str, Verb),
     Instance(Vec<(String, String)>),
+    Nudge(&'static str, Nudge),
 }
 
 impl Wish {
@@ -48,16 +50,23 @@ impl Wish {
                 Wish::Engine("hold", Verb::Hold { until: time.map(|time| house.now() + time) })
             }
             "release" => Wish::Engine("release", Verb::Release),
+            "signal" => {
+                let signal = params.parsed("signal", "a signal such as SIGUSR1", |text| signal(text).ok())?;
+                let signal =
+                    signal.ok_or_else(|| Problem::new(64, "cannot signal: which signal?".to_owned()))?;
+                Wish::Nudge("signal", Nudge::Signal(signal))
+            }
+            "reload" => Wish::Nudge("reload", Nudge::Reload),
             other => {
                 return Err(Problem::new(64, format!("cannot {other}: no such verb"))
-                    .hint("start, stop, restart, hold, release"));
+                    .hint("start, stop, restart, hold, release, signal, reload"));
             }
         })
     }
 
     fn verb(&self) -> &'static str {
         match self {
-            Wish::Engine(verb, _) => verb,
+            Wish::Engine(verb, _) | Wish::Nudge(verb, _) => verb,
             Wish::Instance(_) => "start",
         }
     }
@@ -83,6 +92,18 @@ pub(super) async fn ask<H: House>(
         asker.serve(wish, who, wait).await;
     });
     Ok(response)
+}
+
+/// Why it was not done.
+enum Refused {
+    Instance(InstanceError),
+    Nudge(NudgeError),
+}
+
+impl From<Closed> for Refused {
+    fn from(closed: Closed) -> Refused {
+        Refused::Instance(InstanceError::Closed(closed))
+    }
 }
 
 /// One who waits for an outcome.
@@ -114,8 +135,14 @@ impl<H: House> Asker<H> {
         let path = self.path.clone();
         let request = tokio::spawn(async move {
             match wish {
-                Wish::Engine(_, verb) => house.request(&path, verb, who).await.map_err(InstanceError::Closed),
-                Wish::Instance(args) => house.start_instance(&path, &args, who).await,
+                Wish::Engine(_, verb) => house.request(&path, verb, who).await.map_err(Refused::from),
+                Wish::Instance(args) => {
+                    house.start_instance(&path, &args, who).await.map_err(Refused::Instance)
+                }
+                Wish::Nudge(_, nudge) => match house.nudge(&path, nudge, who).await {
+                    Ok(()) => Ok(Reply::Ok),
+                    Err(error) => Err(Refused::Nudge(error)),
+                },
             }
         });
         if !wait {
@@ -150,10 +177,20 @@ impl<H: House> Asker<H> {
         let about = told.instance.as_deref().unwrap_or(&self.path);
         let problem = match reply {
             Ok(Ok(reply)) => refusal(verb, about, &reply, told.failure.as_deref()),
-            Ok(Err(InstanceError::Closed(_))) => {
+            Ok(Err(Refused::Nudge(error @ (NudgeError::NoReload(_) | NudgeError::NoWorker(_))))) => {
+                let hint = match &error {
+                    NudgeError::NoReload(_) => "reload = { signal = \"SIGHUP\" } in the tree file says how",
+                    _ => "woodward status shows what is below it",
+                };
+                Some(Problem::new(64, error.to_string()).hint(hint))
+            }
+            Ok(Err(Refused::Nudge(error @ (NudgeError::NotRunning { .. } | NudgeError::Failed { .. })))) => {
+                Some(Problem::new(1, error.to_string()).hint(format!("woodward why {about}")))
+            }
+            Ok(Err(Refused::Instance(InstanceError::Closed(_)) | Refused::Nudge(NudgeError::Closed(_)))) => {
                 Some(Problem::new(75, format!("cannot {verb} {about}: the daemon is stopping")))
             }
-            Ok(Err(error @ InstanceError::Arguments { .. })) => Some(
+            Ok(Err(Refused::Instance(error @ InstanceError::Arguments { .. }))) => Some(
                 Problem::new(64, error.to_string())
                     .hint(format!("woodward start {} --arg NAME=VALUE", self.path)),
             ),

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use tokio::sync::broadcast::Receiver;
 use woodward_engine::{Reply, Time, Verb};
 
+use super::message::Memory;
+use crate::os::pressure;
 use crate::record::Line;
 use crate::record::fact::FactLine;
 use crate::record::why::Why;
 use crate::runtime::view::View;
-use crate::runtime::{Closed, Handle, InstanceError, Who};
+use crate::runtime::{Closed, Handle, InstanceError, Nudge, NudgeError, Who};
 use crate::tree::Plan;
 
 /// A running daemon.
@@ -33,6 +35,15 @@ pub trait House: Clone + Send + Sync + 'static {
     fn follow_lines(&self) -> Receiver<Arc<Line>>;
     /// Lines of this child's output dropped so far; the view knows only how many there were at its last change.
     fn dropped(&self, path: &str) -> u64;
+    /// What a generation of `path` takes; `pid` is its main process.
+    fn memory(&self, path: &str, generation: u64, pid: i32) -> Option<Memory>;
+    /// Sends a signal to the main process of `path`, or has it reload.
+    fn nudge(
+        &self,
+        path: &str,
+        nudge: Nudge,
+        who: Who,
+    ) -> impl Future<Output = Result<(), NudgeError>> + Send;
     /// Why `path` is as it is. `zone`: seconds east of Greenwich.
     fn why(&self, path: &str, zone: i32) -> Why;
     /// Asks the engine and waits for its one answer.
@@ -82,6 +93,17 @@ impl House for Handle {
 
     fn dropped(&self, path: &str) -> u64 {
         self.record().dropped(path)
+    }
+
+    fn memory(&self, path: &str, generation: u64, pid: i32) -> Option<Memory> {
+        Some(match self.memory(path, generation, pid)? {
+            pressure::Memory::Group(bytes) => Memory { bytes, group: true },
+            pressure::Memory::Main(bytes) => Memory { bytes, group: false },
+        })
+    }
+
+    async fn nudge(&self, path: &str, nudge: Nudge, who: Who) -> Result<(), NudgeError> {
+        self.nudge(path, nudge, who).await
     }
 
     fn why(&self, path: &str, zone: i32) -> Why {

@@ -77,12 +77,24 @@ pub struct Shown {
     pub description: Option<String>,
     /// Program and arguments; empty for a supervisor.
     pub command: Vec<String>,
+    /// Memory that it takes now; null when that cannot be told.
+    #[serde(default)]
+    pub memory: Option<Memory>,
     /// Its keys in a few words each, in the order of the tree format: (`restart`, `permanent, …`).
     pub settings: Vec<(String, String)>,
     /// The last runs, oldest first.
     pub runs: Vec<Run>,
     /// The last lines of output, oldest first.
     pub lines: Vec<Line>,
+}
+
+/// Memory of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// How much.
+    pub bytes: u64,
+    /// Of its whole control group; else the proportional set size of its main process.
+    pub group: bool,
 }
 
 /// One run of a child.

@@ -295,7 +295,8 @@ async fn no_such_route(request: Request) -> Problem {
 
 async fn wrong_method(request: Request) -> Problem {
     let error = format!("cannot answer {} {}: wrong method", request.method(), request.uri().path());
-    Problem::new(64, error).hint("GET asks, POST changes: start, stop, restart, hold, release")
+    Problem::new(64, error)
+        .hint("GET asks, POST changes: start, stop, restart, hold, release, signal, reload")
 }
 
 #[cfg(test)]

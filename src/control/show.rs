@@ -14,7 +14,7 @@ use super::params::Params;
 use super::server::{Desk, json, one};
 use crate::record::fact::{self, FactLine};
 use crate::record::words::{is_within, span};
-use crate::tree::{Plan, WorkerPlan};
+use crate::tree::{Check, Health, Plan, WorkerPlan};
 
 /// Runs that are shown.
 const RUNS: usize = 5;
@@ -40,6 +40,7 @@ pub(super) async fn show<H: House>(
         rows: view.rows().filter(|row| is_within(&row.path, &path)).cloned().collect(),
         description: planned.as_ref().and_then(|planned| planned.description.map(str::to_owned)),
         command: worker.map(|worker| worker.command.clone()).unwrap_or_default(),
+        memory: view.row(&path).and_then(|row| record.memory(&path, row.generation, row.pid?)),
         settings: planned.as_ref().map(Planned::settings).unwrap_or_default(),
         runs: runs(&record.facts(&path), &path),
         lines: record.lines(std::slice::from_ref(&path), LINES).iter().map(|line| (**line).clone()).collect(),
@@ -115,6 +116,9 @@ impl<'a> Planned<'a> {
                     say("ready", format!("{}{}", fact::probe(probe), within.unwrap_or_default()));
                 }
             }
+            if let Some(health) = self.worker.and_then(|worker| worker.health.as_ref()) {
+                say("checks", checks(health));
+            }
             if !child.after.is_empty() {
                 say("after", child.after.join(", "));
             }
@@ -148,6 +152,16 @@ fn word(restart: &spec::Restart) -> String {
         spec::Restart::Temporary => "temporary",
     }
     .to_owned()
+}
+
+/// `tcp 127.0.0.1:3201 every 10s, 3 misses`.
+fn checks(health: &Health) -> String {
+    let what = match &health.check {
+        Check::Watchdog(time) => return format!("watchdog {}", span(*time)),
+        Check::Probe(probe) => fact::probe(probe),
+        Check::Fresh { path, max_age } => format!("{} written within {}", path.display(), span(*max_age)),
+    };
+    format!("{what} every {}, {} misses", span(health.every), health.misses)
 }
 
 /// The end alone, of the text of a fact that tells it.

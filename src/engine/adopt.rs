@@ -126,6 +126,8 @@ pub struct SavedChild {
     pub n: u32,
     /// Once down, its restart waits so long.
     pub delay: Duration,
+    /// A health check of what runs has failed, and that has been decided.
+    pub sick: bool,
     /// Of an instance, what it runs.
     pub key: Option<Key>,
     /// It still has to stop.
@@ -228,6 +230,7 @@ impl Engine {
             until: beyond.filter(|_| self.is_armed(c)).map(|b| b.deadline),
             n: beyond.map_or(0, |b| b.n),
             delay: beyond.map_or(Duration::ZERO, |b| b.delay),
+            sick: child.is_sick(),
             key: node.sup.is_pool().then_some(child.wanted_key),
             stops: child.mark || listed(node.op.as_ref().map(|op| &op.stop)),
             starts: listed(node.op.as_ref().map(|op| &op.start)) || self.starts_after_swap(c),

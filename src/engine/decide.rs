@@ -95,6 +95,7 @@ impl Engine {
             return;
         }
         self.kids[c].beyond().sick = self.kids[c].generation;
+        self.touch(c);
         self.fact(c, What::ReportChildTerminated { reason: Reason::Sick });
         if self.kids[c].is_temporary() {
             self.kids[c].want = Want::Down;

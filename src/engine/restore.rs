@@ -147,6 +147,9 @@ impl Engine {
         let saved = past.filter(|past| past.generation == generation).and_then(|past| past.child);
         let until = saved.as_ref().and_then(|saved| saved.until);
         self.is_at(c, generation);
+        if saved.as_ref().is_some_and(|saved| saved.sick) {
+            self.kids[c].beyond().sick = generation;
+        }
         self.kids[c].key = key.unwrap_or(self.kids[c].key);
         if saved.is_none() && self.node_of(c).sup.is_pool() {
             self.kids[c].wanted_key = self.kids[c].key;

@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::words::{clock, from_rfc3339};
+
 /// One supervisor or worker, as `status --json` prints it. Keys are added, never renamed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
@@ -74,6 +76,24 @@ pub struct Health {
     pub starved: Option<String>,
     /// It is not asked while this path is not up.
     pub waits_for: Option<String>,
+}
+
+impl Health {
+    /// `7 of 7`, and whatever keeps it from being asked. `zone`: seconds east of Greenwich.
+    pub fn words(&self, zone: i32) -> String {
+        let mut text = format!("{} of {}", self.good, self.asked);
+        if let Some(other) = &self.waits_for {
+            text.push_str(&format!("; not asked while {other} is not up"));
+        }
+        if let Some(figures) = &self.starved {
+            text.push_str(&format!("; starved, one grace period: {figures}"));
+        }
+        if let Some(failure) = &self.last_failure {
+            let at = from_rfc3339(&failure.at).map(|at| format!(" {}", clock(at, zone))).unwrap_or_default();
+            text.push_str(&format!("; last failure{at}: {}", failure.text));
+        }
+        text
+    }
 }
 
 /// A missed answer.

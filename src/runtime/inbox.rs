@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use woodward_engine::{Gen, Reply, Verb};
 
 use super::worker::Said;
-use super::{InstanceError, Who};
+use super::{InstanceError, Nudge, NudgeError, Who};
 
 /// A turn of the kernel is due.
 pub(super) struct Turn;
@@ -26,6 +26,8 @@ pub(super) enum Input {
     Instance { path: Box<str>, args: Vec<(String, String)>, who: Who, answer: InstanceAnswer },
     /// Something has happened to a generation that has no actor.
     Look { generation: Gen },
+    /// A signal or a reload.
+    Nudge { path: Box<str>, nudge: Nudge, who: Who, answer: oneshot::Sender<Result<(), NudgeError>> },
     /// A worker has something to say.
     Said { generation: Gen, said: Said },
     /// A worker's actor failed; sent by the kernel to itself, so that everything the worker said goes before.

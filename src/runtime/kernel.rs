@@ -10,6 +10,7 @@
 //! Who held or stopped what, why a start failed, which process it is: what the engine does not need to decide is kept
 //! beside it, by path or generation, and joined when a fact is recorded or a row printed.
 
+mod nudge;
 mod rounds;
 
 use std::collections::{HashMap, VecDeque};
@@ -57,6 +58,7 @@ const SLACK: Duration = Duration::from_millis(20);
 pub(super) async fn start(surroundings: Surroundings, plans: Vec<Plan>) -> (Handle, oneshot::Receiver<Ends>) {
     let plans: Vec<Arc<Plan>> = plans.into_iter().map(Arc::new).collect();
     let handle = Handle {
+        os: surroundings.os.clone(),
         inbox: Inbox::default(),
         view: Arc::new(ArcSwap::from_pointee(View::default())),
         record: surroundings.record.clone(),
@@ -362,6 +364,7 @@ impl Kernel {
             }
             Input::Instance { path, args, who, answer } => self.instance(path, &args, who, answer),
             Input::Look { generation } => self.tend(generation),
+            Input::Nudge { path, nudge, who, answer } => self.nudge(&path, nudge, &who, answer),
             Input::Said { generation, said } => self.hear_worker(generation, said),
             Input::WorkerFailed { actor, why } => self.worker_failed(actor, &why),
             Input::ShutDown { who } => {

@@ -32,6 +32,7 @@ use woodward_engine::effect::TreeEnd;
 use woodward_engine::{Reply, Time, Verb};
 
 use crate::os::notify::NotifyServer;
+use crate::os::pressure::Memory;
 use crate::os::{Os, clock};
 use crate::record::Record;
 pub use crate::record::{Who, view};
@@ -42,6 +43,7 @@ use view::View;
 /// What the rest of the house sees of a running kernel. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
+    os: Os,
     inbox: Inbox,
     view: Arc<ArcSwap<View>>,
     record: Record,
@@ -65,6 +67,45 @@ pub enum InstanceError {
         /// The `simple_one_for_one` supervisor.
         path: String,
         /// What is wrong with them.
+        why: String,
+    },
+}
+
+/// What is done to a running service without the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nudge {
+    /// This signal to its main process.
+    Signal(i32),
+    /// Its own reload.
+    Reload,
+}
+
+/// Why a service was not nudged.
+#[derive(Debug, thiserror::Error)]
+pub enum NudgeError {
+    /// No kernel.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+    /// A supervisor, or nothing.
+    #[error("cannot reach {0}: it is no service")]
+    NoWorker(String),
+    /// The tree file says nothing of a reload.
+    #[error("cannot reload {0}: it has no `reload`")]
+    NoReload(String),
+    /// No main process.
+    #[error("cannot {verb} {path}: it does not run")]
+    NotRunning {
+        /// `signal` or `reload`.
+        verb: &'static str,
+        /// Which.
+        path: String,
+    },
+    /// Its reload command.
+    #[error("cannot reload {path}: {why}")]
+    Failed {
+        /// Which.
+        path: String,
+        /// How the command ended.
         why: String,
     },
 }
@@ -116,6 +157,18 @@ impl Handle {
         let (answer, answered) = oneshot::channel();
         self.inbox.post(Input::Instance { path: path.into(), args: args.to_vec(), who, answer });
         answered.await.map_err(|_| Closed)?
+    }
+
+    /// Sends a signal to a service, or has it reload; a reload command has ended when this returns.
+    pub async fn nudge(&self, path: &str, nudge: Nudge, who: Who) -> Result<(), NudgeError> {
+        let (answer, answered) = oneshot::channel();
+        self.inbox.post(Input::Nudge { path: path.into(), nudge, who, answer });
+        answered.await.map_err(|_| Closed)?
+    }
+
+    /// Memory that a generation takes now, if that can be told; `pid` is its main process.
+    pub fn memory(&self, path: &str, generation: u64, pid: i32) -> Option<Memory> {
+        self.os.memory(path, generation, pid)
     }
 
     /// The engine's clock, for times in a [`Verb`].

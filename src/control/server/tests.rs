@@ -15,14 +15,14 @@ use woodward_engine::{Reply, Time, Verb};
 use super::*;
 use crate::control::bind::bind;
 use crate::control::client::Client;
-use crate::control::message::Step;
+use crate::control::message::{self, Step};
 use crate::control::places::Host;
 use crate::record::Line;
 use crate::record::fact::FactLine;
 use crate::record::why::Why;
 use crate::runtime::view::View;
 use crate::runtime::view::{Kind, Row};
-use crate::runtime::{Closed, InstanceError, Who};
+use crate::runtime::{Closed, InstanceError, Nudge, NudgeError, Who};
 use crate::tree::Plan;
 
 /// Nothing that works takes longer.
@@ -100,6 +100,17 @@ impl House for Fake {
 
     fn dropped(&self, _: &str) -> u64 {
         0
+    }
+
+    fn memory(&self, _: &str, _: u64, _: i32) -> Option<message::Memory> {
+        None
+    }
+
+    async fn nudge(&self, path: &str, nudge: Nudge, _: Who) -> Result<(), NudgeError> {
+        match nudge {
+            Nudge::Reload => Err(NudgeError::NoReload(path.to_owned())),
+            Nudge::Signal(_) => Ok(()),
+        }
     }
 
     fn why(&self, path: &str, _: i32) -> Why {
@@ -202,7 +213,7 @@ fn a_row_has_all_its_keys_always() {
     assert_eq!(rows.len(), 4);
     let mut keys: Vec<&str> = rows[1].as_object().unwrap().keys().map(String::as_str).collect();
     keys.sort_unstable();
-    let promised = "dropped_lines exit generation held kind limit next path pid reason restarts since state \
+    let promised = "dropped_lines exit generation health held kind limit next path pid reason restarts since state \
                     status_text strategy waits_for";
     assert_eq!(keys.join(" "), promised);
     assert_eq!(rows[1]["pid"], Value::Null);

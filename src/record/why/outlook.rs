@@ -13,6 +13,9 @@ pub(super) fn now(known: &Known<'_>) -> Option<String> {
     let since = from_rfc3339(&row.since).map(|at| known.now.saturating_sub(at));
     let lasts = since.map(|ms| format!(" for {}", about(Duration::from_millis(ms)))).unwrap_or_default();
     let mut text = format!("{}{lasts}", word(row.state));
+    if let Some(pulse) = &row.health {
+        text.push_str(&format!(", health {}", pulse.now().words(known.zone)));
+    }
     if let Some(wanted) = row.waits_for.as_ref() {
         text.push_str(&format!("; waits for {wanted}"));
     }

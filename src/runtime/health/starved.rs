@@ -14,8 +14,8 @@
 //! | load per processor | 4 | each gets a quarter at most |
 //!
 //! The kernel's `avg10` is an average with a decay of ten seconds: a stall that began t seconds ago shows only
-//! 1 - e^(-t/10) of itself. The threshold is scaled by that, t being the time since the last good answer, at least
-//! the two seconds between two updates of the average.
+//! 1 - e^(-t/10) of itself. The threshold is scaled by that, t being the time since the last good answer, less the two
+//! seconds between two updates of the average, and at least these.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub(super) fn starved(pressure: Pressure, since: Duration) -> Option<String> {
                 Source::Group => ("of the last 10s it", 60.0, 60.0, 40.0),
                 Source::Machine => ("of the last 10s the machine", 90.0, 60.0, 40.0),
             };
-            let seen = 1.0 - (-since.as_secs_f64().max(UPDATES) / DECAY).exp();
+            let seen = 1.0 - (-(since.as_secs_f64() - UPDATES).max(UPDATES) / DECAY).exp();
             let all = [
                 ("for a processor", cpu, cpu_at),
                 ("for a disk", io, io_at),

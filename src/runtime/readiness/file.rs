@@ -76,7 +76,7 @@ mod tests {
         assert_eq!(fresh(&path, hour).await, Err(NotReady(format!("{}: not there", path.display()))));
         let beat = std::fs::File::create(&path).unwrap();
         assert_eq!(fresh(&path, hour).await, Ok(()));
-        beat.set_modified(std::time::SystemTime::now() - 2 * hour).unwrap();
+        beat.set_modified(std::time::SystemTime::now() - 2 * hour - Duration::from_secs(1)).unwrap();
         assert_eq!(
             fresh(&path, hour).await,
             Err(NotReady(format!("{}: last written 2h ago", path.display())))

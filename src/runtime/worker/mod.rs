@@ -38,7 +38,7 @@ use woodward_engine::Exit;
 
 use super::health::Life;
 use crate::os::SpawnError;
-pub(super) use probing::ask_once;
+pub(super) use probing::{ask_once, run_once};
 pub(super) use seat::{Child, House, Seat};
 
 /// Something in the seat has changed.

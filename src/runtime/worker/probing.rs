@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use woodward_engine::Exit;
 
-use super::commands;
+use super::commands::{self, Additions};
 use super::seat::Seat;
 use crate::os::ProcessEvent;
 use crate::record::words;
@@ -61,20 +61,24 @@ pub(in crate::runtime) async fn ask_once(seat: &Arc<Seat>, probe: &Probe) -> Res
         Probe::Unix(path) => readiness::unix(path).await,
         Probe::Http { url, status } => readiness::http(url, *status).await,
         Probe::Corbaloc(reference) => readiness::corbaloc(reference).await,
-        Probe::Exec(command) => exec(seat, command).await,
+        Probe::Exec(command) => run_once(seat, command, Vec::new()).await,
         Probe::Notify | Probe::Fd(_) | Probe::Log(_) | Probe::File { .. } => {
             Err(NotReady("it cannot be asked again".to_owned()))
         }
     }
 }
 
-/// One run of the probe command; killed when nobody waits for it any more.
-async fn exec(seat: &Arc<Seat>, command: &[String]) -> Result<(), NotReady> {
+/// One run of a command of the service; killed when nobody waits for it any more.
+pub(in crate::runtime) async fn run_once(
+    seat: &Arc<Seat>,
+    command: &[String],
+    additions: Additions,
+) -> Result<(), NotReady> {
     let number = seat.next_helper();
     let (tell, told) = oneshot::channel();
     let mut tell = Some(tell);
     let name = command.first().map_or("", String::as_str);
-    seat.launch_helper(number, command, Vec::new(), move |event| {
+    seat.launch_helper(number, command, additions, move |event| {
         let outcome = match event {
             ProcessEvent::Started { .. } | ProcessEvent::Emptied => return,
             ProcessEvent::Failed(error) => Err(error.to_string()),

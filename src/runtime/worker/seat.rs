@@ -812,7 +812,8 @@ impl Seat {
         ]
     }
 
-    fn main_pid(&self) -> Additions {
+    /// `MAINPID`, for a command of a service that runs.
+    pub(in crate::runtime) fn main_pid(&self) -> Additions {
         self.pid().map(|pid| ("MAINPID", pid.to_string())).into_iter().collect()
     }
 
