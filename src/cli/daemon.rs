@@ -24,9 +24,10 @@ use crate::os::notify::{NotifyServer, Stranger};
 use crate::os::{self, Os, clock};
 use crate::record::fact::FactLine;
 use crate::record::{Places, Record};
+use crate::runtime::faults::Faults;
 use crate::runtime::view::State;
 use crate::runtime::{self, Ends, Handle, Surroundings, Who};
-use crate::settings::{self, Flag, Loaded, Said, Settings};
+use crate::settings::{self, Chaos, Flag, Loaded, Said, Settings};
 
 /// Who is waited for is said after this time.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -122,7 +123,7 @@ async fn live(args: Args, os: &Os, running: bool) -> Result<End, Failure> {
     let group = group(&loaded.settings)?;
     let settings = loaded.settings.clone();
     let evict_within = settings.evict_within();
-    let places = Places { settings, ..Places::new(args.run.clone(), args.history.clone()) };
+    let places = Places { settings: settings.clone(), ..Places::new(args.run.clone(), args.history.clone()) };
     let record = Record::open(places, Some(os.clone()));
     let record = record.map_err(|e| cannot("keep records", e))?;
     if let Some(why) = spoilt {
@@ -136,7 +137,9 @@ async fn live(args: Args, os: &Os, running: bool) -> Result<End, Failure> {
     let notify = NotifyServer::open(os, &args.run.join("notify"), report_strangers(record.clone()));
     let notify = notify.map_err(|e| cannot("listen for sd_notify", e))?;
 
+    let faults = Faults::new(settings.chaos == Chaos::On, os.clone(), record.clone(), Some(args.run.clone()));
     let surroundings = Surroundings {
+        faults,
         os: os.clone(),
         notify: Some(notify),
         record,

@@ -30,7 +30,7 @@ const WORDS: &[(&str, &str)] = &[
 ];
 
 /// Verbs that come with a later version.
-const LATER: &[&str] = &["apply", "attach", "chaos", "cluster", "import", "units", "upgrade"];
+const LATER: &[&str] = &["apply", "attach", "cluster", "import", "units", "upgrade"];
 
 /// What to type instead of `word`, which is none of `ours`.
 pub fn verb(word: &str, ours: &[&str]) -> Option<String> {

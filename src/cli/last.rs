@@ -129,7 +129,7 @@ pub fn rows(facts: &[FactLine]) -> Vec<Row> {
     sorted
 }
 
-fn blank(path: &str) -> Row {
+pub(super) fn blank(path: &str) -> Row {
     Row {
         path: path.to_owned(),
         kind: Kind::Service,

@@ -6,6 +6,7 @@
 
 mod act;
 mod availability;
+mod chaos;
 mod check;
 mod command;
 mod completions;
@@ -76,6 +77,7 @@ enum Verb {
     Logs(logs::Args),
     Events(events::Args),
     Availability(availability::Args),
+    Chaos(chaos::Args),
     IsUp(is_up::Args),
     Settings(settings::Args),
     Upgrade(upgrade::Args),
@@ -114,6 +116,7 @@ pub fn main() -> ExitCode {
         Verb::Logs(args) => logs::run(args),
         Verb::Events(args) => events::run(args),
         Verb::Availability(args) => availability::run(args),
+        Verb::Chaos(args) => chaos::run(args),
         Verb::IsUp(args) => is_up::run(args),
         Verb::Settings(args) => settings::run(args),
         Verb::Upgrade(args) => upgrade::run(args),

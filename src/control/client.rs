@@ -99,7 +99,14 @@ impl Client {
 
     /// Asks one daemon one question.
     pub fn get<T: DeserializeOwned>(&self, endpoint: &Endpoint, uri: &str) -> Result<T, Problem> {
-        self.runtime.block_on(get(&endpoint.socket, uri)).map_err(|miss| miss.problem(&endpoint.socket))
+        let answer = get(Method::GET, &endpoint.socket, uri);
+        self.runtime.block_on(answer).map_err(|miss| miss.problem(&endpoint.socket))
+    }
+
+    /// Asks one daemon for one thing to be done, which it does at once.
+    pub fn post<T: DeserializeOwned>(&self, endpoint: &Endpoint, uri: &str) -> Result<T, Problem> {
+        let answer = get(Method::POST, &endpoint.socket, uri);
+        self.runtime.block_on(answer).map_err(|miss| miss.problem(&endpoint.socket))
     }
 
     /// Reads answers of JSON lines, of several daemons at once, until all have ended or `line` gives an error.
@@ -225,12 +232,12 @@ async fn look_around(host: &Host) -> Result<Vec<Endpoint>, Problem> {
 }
 
 async fn meet(socket: &Path) -> Result<Endpoint, Miss> {
-    Ok(Endpoint { socket: socket.to_owned(), daemon: get(socket, "/v1").await? })
+    Ok(Endpoint { socket: socket.to_owned(), daemon: get(Method::GET, socket, "/v1").await? })
 }
 
-async fn get<T: DeserializeOwned>(socket: &Path, uri: &str) -> Result<T, Miss> {
+async fn get<T: DeserializeOwned>(method: Method, socket: &Path, uri: &str) -> Result<T, Miss> {
     let answer = async {
-        let response = send(Method::GET, socket, uri).await?;
+        let response = send(method, socket, uri).await?;
         let body = response.into_body().collect().await.map_err(|error| Miss::Broken(error.to_string()))?;
         serde_json::from_slice(&body.to_bytes()).map_err(|error| Miss::Broken(error.to_string()))
     };

@@ -7,10 +7,12 @@ use tokio::sync::broadcast::Receiver;
 use woodward_engine::{Reply, Time, Verb};
 
 use super::message::Memory;
+use crate::os::Members;
 use crate::os::pressure;
 use crate::record::Line;
 use crate::record::fact::FactLine;
 use crate::record::why::Why;
+use crate::runtime::faults::{Done, Fault, FaultError};
 use crate::runtime::view::View;
 use crate::runtime::{Closed, Handle, InstanceError, Nudge, NudgeError, Who};
 use crate::tree::Plan;
@@ -46,6 +48,10 @@ pub trait House: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), NudgeError>> + Send;
     /// Why `path` is as it is. `zone`: seconds east of Greenwich.
     fn why(&self, path: &str, zone: i32) -> Why;
+    /// Does harm, if that is allowed.
+    fn inject(&self, fault: &Fault) -> Result<Done, FaultError>;
+    /// The processes of every generation, if chaos is allowed.
+    fn census(&self) -> Result<Option<Vec<Members>>, FaultError>;
     /// Asks the engine and waits for its one answer.
     fn request(&self, path: &str, verb: Verb, who: Who)
     -> impl Future<Output = Result<Reply, Closed>> + Send;
@@ -108,6 +114,14 @@ impl House for Handle {
 
     fn why(&self, path: &str, zone: i32) -> Why {
         self.record().why(path, &self.view(), zone)
+    }
+
+    fn inject(&self, fault: &Fault) -> Result<Done, FaultError> {
+        self.faults().inject(fault, self.view().row(&fault.path))
+    }
+
+    fn census(&self) -> Result<Option<Vec<Members>>, FaultError> {
+        self.faults().census()
     }
 
     async fn request(&self, path: &str, verb: Verb, who: Who) -> Result<Reply, Closed> {

@@ -17,6 +17,8 @@
 //! | `GET /v1/up?path=` | whether all is up, and who is not |
 //! | `GET /v1/settings` | array of settings with their origins, as this daemon uses them |
 //! | `GET /v1/availability?path=&since=` | figures of each path |
+//! | `GET /v1/chaos` | the processes of every generation (setting `chaos`) |
+//! | `POST /v1/chaos?path=&fault=&time=&pick=` | one fault, done (setting `chaos`) |
 //! | `POST /v1/start`, `stop`, `restart`, `hold`, `release` `?path=…` | JSON lines as it happens, the outcome last |
 
 mod ask;
@@ -24,6 +26,7 @@ pub mod bind;
 pub mod client;
 mod company;
 mod follow;
+mod harm;
 mod house;
 pub mod message;
 mod params;

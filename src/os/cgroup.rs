@@ -92,6 +92,12 @@ impl Cgroups {
         Some(rest.split('/').map(unescape).collect::<Vec<_>>().join("/"))
     }
 
+    /// `PATH/GENERATION`, and what may be below it, of a directory.
+    pub fn place(&self, directory: &Path) -> Option<String> {
+        let parts = directory.strip_prefix(&self.root).ok()?.iter().map(|part| part.to_str().map(unescape));
+        Some(parts.collect::<Option<Vec<&str>>>()?.join("/"))
+    }
+
     /// Everything that is there.
     pub fn all(&self) -> Vec<Group> {
         let mut found = Vec::new();
@@ -122,6 +128,11 @@ impl PartialEq for Group {
 impl Group {
     fn new(dir: PathBuf) -> Group {
         Group { dir, killed: Arc::new(AtomicBool::new(false)) }
+    }
+
+    /// Where it is.
+    pub fn directory(&self) -> &Path {
+        &self.dir
     }
 
     /// Makes it, if need be, and opens it for a start.

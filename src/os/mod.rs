@@ -4,6 +4,7 @@
 //! order.
 
 pub mod bank;
+mod census;
 mod cgroup;
 mod client;
 pub mod clock;
@@ -21,6 +22,8 @@ mod tests;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+pub use census::Members;
 
 use crate::tree::{Identity, KillMode, Stdin};
 
@@ -117,6 +120,18 @@ impl Os {
     pub fn together(&self) -> Together<'_> {
         self.client.lock().corked = true;
         Together { client: &self.client }
+    }
+
+    /// All processes of all generations, also of such as should be no more; `None`: there are no control groups to
+    /// tell by.
+    pub fn census(&self) -> Option<Vec<Members>> {
+        self.client.census()
+    }
+
+    /// Sends a signal to one process if it belongs to this generation; which is looked at with the process held, so
+    /// that it reaches no other one. Fails with `ESRCH` if it does not.
+    pub fn signal_member(&self, path: &str, generation: u64, pid: i32, signal: i32) -> std::io::Result<()> {
+        self.client.signal_member(path, generation, pid, signal)
     }
 
     /// SIGTERM, SIGINT and SIGHUP that the keeper got. One receiver: the first call has it. It ends when the

@@ -36,6 +36,7 @@ pub mod words;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -253,6 +254,12 @@ impl Record {
             Cutter::new(source.clone(), inner.sinks.clone(), inner.lines.clone(), worker.log_rate_limit);
         inner.logger.add(cutter);
         Ok(Stream { source, logger: inner.logger.clone() })
+    }
+
+    /// Where a child writes its output to; `None`: its output is not captured, or it was never started.
+    pub fn writer(&self, path: &str) -> Option<Arc<OwnedFd>> {
+        let source = lock(&self.0.streams).by_path.get(path)?.clone();
+        Stream { source, logger: self.0.logger.clone() }.writer()
     }
 
     /// The child is no more: its stream is read to the end and its pipe removed.

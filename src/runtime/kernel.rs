@@ -63,6 +63,7 @@ pub(super) async fn start(surroundings: Surroundings, plans: Vec<Plan>) -> (Hand
         view: Arc::new(ArcSwap::from_pointee(View::default())),
         record: surroundings.record.clone(),
         plans: Arc::new(ArcSwap::from_pointee(plans.clone())),
+        faults: surroundings.faults.clone(),
     };
     let (end, ended) = oneshot::channel();
     let setup = Setup { handle: handle.clone(), surroundings, plans, end };
@@ -195,7 +196,7 @@ impl Kernel {
     fn new(me: ActorRef<Turn>, setup: Setup) -> Kernel {
         let Setup { handle, surroundings, plans, end } = setup;
         let inbox = handle.inbox;
-        let Surroundings { os, notify, record, run, evict_within } = surroundings;
+        let Surroundings { os, notify, record, run, evict_within, faults } = surroundings;
         inbox.open(me.clone());
         let mut engine = Engine::new();
         engine.reserve_incidents(Incident(record.last_incident()));
@@ -204,7 +205,7 @@ impl Kernel {
             inputs: VecDeque::new(),
             effects: VecDeque::new(),
             decided: Vec::new(),
-            house: Arc::new(House { os, notify, kernel: inbox.clone(), actor: me }),
+            house: Arc::new(House { os, notify, kernel: inbox.clone(), actor: me, faults }),
             record,
             table: Table::default(),
             children: HashMap::new(),
@@ -230,6 +231,7 @@ impl Kernel {
         };
         let trees: Vec<spec::Tree> = plans.into_iter().map(|plan| kernel.table.add(plan)).collect();
         let mut found = kernel.take_over();
+        kernel.house.faults.release_left();
         for tree in trees {
             let (of_it, rest) = found.into_iter().partition(|f| f.path.split('/').next() == Some(&*tree.id));
             found = rest;

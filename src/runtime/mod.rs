@@ -7,9 +7,11 @@
 //! * [`publish`]: the view that `status` shows, read without asking anybody.
 //! * [`table`]: what the engine's keys mean. [`inbox`]: the kernel's mailbox. [`rows`]: how a row is printed.
 //! * [`sockets`]: which of them stay open.
+//! * [`faults`]: harm on purpose, for `woodward chaos`.
 //! * [`block`]: which generations are used up, for the next daemon.
 
 mod block;
+pub mod faults;
 mod health;
 mod inbox;
 mod kernel;
@@ -37,6 +39,7 @@ use crate::os::{Os, clock};
 use crate::record::Record;
 pub use crate::record::{Who, view};
 use crate::tree::Plan;
+use faults::Faults;
 use inbox::{Inbox, Input};
 use view::View;
 
@@ -48,6 +51,7 @@ pub struct Handle {
     view: Arc<ArcSwap<View>>,
     record: Record,
     plans: Arc<ArcSwap<Vec<Arc<Plan>>>>,
+    faults: Faults,
 }
 
 /// The kernel is gone or rebuilding itself; try again.
@@ -122,6 +126,8 @@ pub struct Surroundings {
     pub run: Option<PathBuf>,
     /// What runs and stands in no plan is killed when it has not stopped after this time.
     pub evict_within: Duration,
+    /// Harm on purpose.
+    pub faults: Faults,
 }
 
 /// How it all ended: each tree with its end, in that order.
@@ -184,6 +190,11 @@ impl Handle {
     /// No more patience: everything that runs is killed, and whatever is asked to stop from now on.
     pub fn kill_all(&self) {
         self.inbox.post(Input::KillAll);
+    }
+
+    /// Harm on purpose.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     /// Facts and lines.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::faults::Faults;
 use super::view::{Row, State};
 use super::{Ends, Handle, Input, Surroundings, Who};
 use crate::os::{self, Os};
@@ -25,8 +26,14 @@ impl House {
         let (plan, _) = tree::load(&file, &Options::of_this_process()).unwrap();
         let os = Os::connect(os::library().unwrap(), dir.path()).await.unwrap();
         let record = Record::open(Places::new(dir.path().to_owned(), None), Some(os.clone())).unwrap();
-        let surroundings =
-            Surroundings { os, notify: None, record, run: None, evict_within: Duration::from_secs(10) };
+        let surroundings = Surroundings {
+            faults: Faults::new(false, os.clone(), record.clone(), None),
+            os,
+            notify: None,
+            record,
+            run: None,
+            evict_within: Duration::from_secs(10),
+        };
         let (handle, ended) = super::start(surroundings, vec![plan]).await;
         House { handle, ended, _dir: dir }
     }

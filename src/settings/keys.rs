@@ -74,6 +74,7 @@ pub const KEYS: &[Key] = &[
         Takes::Time(Duration::from_secs(3600)),
         "what runs and is in no tree any more has so long to stop",
     ),
+    key("chaos", "off", Takes::Word(&["off", "on"]), "let `woodward chaos` do harm here"),
     key(
         "flush_within",
         "2s",

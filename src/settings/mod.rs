@@ -58,6 +58,8 @@ pub struct Settings {
     pub memory_queue: keys::Size,
     /// What runs and stands in no tree is killed when it has not stopped after this time.
     pub evict_within: keys::Span,
+    /// Whether `woodward chaos` may do harm here.
+    pub chaos: Chaos,
     /// Longest that the end of the daemon waits for disk, journal and console.
     pub flush_within: keys::Span,
 }
@@ -84,6 +86,17 @@ pub enum Journal {
     On,
     /// It is not.
     Off,
+}
+
+/// Whether `woodward chaos` may do harm to what runs here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Chaos {
+    /// It may not.
+    #[default]
+    Off,
+    /// It may.
+    On,
 }
 
 /// From which weight on woodward's own diagnostics are said.

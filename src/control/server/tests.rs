@@ -17,9 +17,11 @@ use crate::control::bind::bind;
 use crate::control::client::Client;
 use crate::control::message::{self, Step};
 use crate::control::places::Host;
+use crate::os::Members;
 use crate::record::Line;
 use crate::record::fact::FactLine;
 use crate::record::why::Why;
+use crate::runtime::faults::{Done, Fault, FaultError};
 use crate::runtime::view::View;
 use crate::runtime::view::{Kind, Row};
 use crate::runtime::{Closed, InstanceError, Nudge, NudgeError, Who};
@@ -116,6 +118,14 @@ impl House for Fake {
     fn why(&self, path: &str, _: i32) -> Why {
         assert!(path != "t/a", "a mistake");
         Why { path: path.to_owned(), answer: format!("{path} is up"), ..Why::default() }
+    }
+
+    fn inject(&self, _: &Fault) -> Result<Done, FaultError> {
+        Err(FaultError::NotAllowed)
+    }
+
+    fn census(&self) -> Result<Option<Vec<Members>>, FaultError> {
+        Err(FaultError::NotAllowed)
     }
 
     async fn request(&self, path: &str, verb: Verb, who: Who) -> Result<Reply, Closed> {

@@ -21,6 +21,7 @@ use crate::os::notify::{Notice, NotifyServer};
 use crate::os::pressure::Pressure;
 use crate::os::{ExitStatus, Launch, Os, ProcessEvent, Program, Role, Scope, SpawnError};
 use crate::record::{Stream, words};
+use crate::runtime::faults::Faults;
 use crate::runtime::health::Life;
 use crate::runtime::inbox::{Inbox, Input, Turn};
 use crate::runtime::readiness::Mark;
@@ -34,6 +35,8 @@ pub(in crate::runtime) struct House {
     pub(in crate::runtime) kernel: Inbox,
     /// The kernel's actor, to which those of the workers are linked.
     pub(in crate::runtime) actor: ActorRef<Turn>,
+    /// Harm on purpose.
+    pub(in crate::runtime) faults: Faults,
 }
 
 /// What all generations of one child share.
@@ -629,6 +632,10 @@ impl Seat {
 
     fn launch_main(self: &Arc<Seat>) {
         let plan = &self.child.plan;
+        if let Some(error) = self.house.faults.at_launch(&self.child.path) {
+            self.lock().main = Main::Refused(error);
+            return;
+        }
         let mut additions = self.own_names();
         let (mut descriptors, of_sockets) = match self.sockets() {
             Ok(sockets) => sockets,
@@ -686,6 +693,9 @@ impl Seat {
     fn main_sink(self: &Arc<Seat>) -> Box<dyn FnMut(ProcessEvent) + Send> {
         let seat = self.clone();
         Box::new(move |event| {
+            if let ProcessEvent::Started { .. } = event {
+                seat.house.faults.started(&seat.child.path, seat.generation.0);
+            }
             seat.record(|log| {
                 let before = std::mem::replace(&mut log.main, Main::NotYet);
                 log.main = match (event, before) {
