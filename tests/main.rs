@@ -4,6 +4,7 @@
 mod acs;
 mod availability;
 mod bed;
+mod chaos;
 mod cli;
 mod health;
 mod keeper_death;

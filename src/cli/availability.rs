@@ -134,12 +134,12 @@ fn page(found: &Availability, rows: &[Figures], zone: i32, style: Style) -> Stri
 /// `acs: 99.98% up since 2026-11-21 03:12:40, for 2d 4h`.
 fn head(found: &Availability, top: &Figures, zone: i32) -> String {
     let begin = match found.since == found.records_since {
-        true => "since records begin",
-        false => "since",
+        true => "since records begin, ",
+        false => "since ",
     };
     let from = format!("{} {}", day(found.since, zone), time_of_day(found.since, zone));
     let time = lasted(found.until.saturating_sub(found.since));
-    let mut out = format!("{}: {} up {begin}, {from}, {time} ago\n", top.path, percent(top.ratio));
+    let mut out = format!("{}: {} up {begin}{from}, {time} ago\n", top.path, percent(top.ratio));
     if top.unknown_ms > 0 {
         let unknown = about(Duration::from_millis(top.unknown_ms));
         out.push_str(&format!("of {unknown} nobody knows how it was; they count neither way\n"));
