@@ -23,6 +23,11 @@ struct Acs {
 
 impl Acs {
     fn up() -> Acs {
+        Acs::up_with(&[])
+    }
+
+    /// With further variables.
+    fn up_with(vars: &[&str]) -> Acs {
         let container = repository("examples/mini-acs/cpp/miniContainer");
         assert!(
             container.exists(),
@@ -32,13 +37,11 @@ impl Acs {
         let mut acs = Acs { bed: Bed::new(), instance: free_instance() };
         let instance = format!("instance={}", acs.instance);
         let tmp = format!("tmp={}", acs.bed.path().display());
-        acs.bed.run(&[
-            repository("supervisors/acs.toml").to_str().expect("a path in UTF-8"),
-            "--var",
-            &instance,
-            "--var",
-            &tmp,
-        ]);
+        let tree = repository("supervisors/acs.toml");
+        let vars = [&*instance, &*tmp].into_iter().chain(vars.iter().copied());
+        let args = vars.flat_map(|var| ["--var", var]);
+        let args: Vec<&str> = [tree.to_str().expect("a path in UTF-8")].into_iter().chain(args).collect();
+        acs.bed.run(&args);
         acs.bed.wait_until_up();
         acs
     }
@@ -115,6 +118,27 @@ fn free_instance() -> u16 {
     let instance = (1..=9).find(free).expect("an ACS instance number is free");
     taken.push(instance);
     instance
+}
+
+#[test]
+fn a_hung_channel_is_found_and_restarted_with_its_logger_and_nobody_else() {
+    let acs = Acs::up_with(&["check=500ms"]);
+    acs.bed.wait("everybody to have answered", |bed| {
+        let services = bed.status().into_iter().filter(|row| row["kind"] == "service");
+        // The interface repository is not critical: it is asked once a minute.
+        services
+            .filter(|row| row["path"] != "acs/interface-repository")
+            .all(|row| row["health"]["good"].as_u64() > Some(0))
+    });
+    let hung = acs.restarted_by("acs/logging/channel", || {
+        kill(acs.bed.pid("acs/logging/channel"), libc::SIGSTOP);
+    });
+    assert_eq!(hung, ["acs/logging/channel", "acs/logging/logger"]);
+    let facts = acs.bed.ask(&["events", "--json"]);
+    let facts =
+        facts.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a fact is JSON"));
+    let sick: Vec<_> = facts.filter(|fact| fact["kind"] == "sick").map(|fact| fact["path"].clone()).collect();
+    assert_eq!(sick, ["acs/logging/channel"]);
 }
 
 #[test]
