@@ -54,6 +54,8 @@ async fn start(os: &Os, generation: u64) {
             working_directory: None,
             directories: Vec::new(),
             stdin: Stdin::Null,
+            resources: Default::default(),
+            sandbox: Default::default(),
         }),
         generation,
         role: Role::Main,

@@ -10,6 +10,7 @@ mod health;
 mod keeper_death;
 mod luck;
 mod readiness;
+mod sandbox;
 mod services;
 mod settings;
 mod simulate;

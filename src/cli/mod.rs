@@ -41,6 +41,7 @@ mod why;
 
 use std::process::ExitCode;
 
+use crate::os::stage;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -86,6 +87,10 @@ enum Verb {
 
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|verb| verb == stage::VERB) {
+        return stage::enter(args);
+    }
     if let Some(code) = woodward_keeper::resume(crate::os::members) {
         return ExitCode::from(code);
     }

@@ -58,6 +58,8 @@ pub async fn of(file: &Path, os: &Os) -> Result<OwnedFd, Problem> {
             working_directory: None,
             directories: Vec::new(),
             stdin: Stdin::Null,
+            resources: Default::default(),
+            sandbox: Default::default(),
         }),
         generation,
         role: Role::Main,

@@ -22,7 +22,7 @@ pub const MESSAGE: usize = 64 << 10;
 /// Descriptors that may travel with one message.
 pub const DESCRIPTORS: usize = 64;
 /// Descriptors a process can get besides the three standard ones.
-pub const EXTRAS: usize = 12;
+pub const EXTRAS: usize = 16;
 /// Bytes of the longest name.
 pub const NAME: usize = 255;
 /// Slots of the keeper's table.

@@ -19,6 +19,8 @@ use std::time::Duration;
 
 use tokio::io::{Interest, unix::AsyncFd};
 
+use crate::tree::resources::SELF;
+
 /// File of the state directory that tells where the groups are.
 const NOTE: &str = "cgroup";
 
@@ -30,6 +32,12 @@ pub(super) struct Cgroups {
     name: String,
 }
 
+/// The name of a woodward's directory.
+pub(super) fn id_of(state: &Path) -> io::Result<String> {
+    let state = fs::metadata(state)?;
+    Ok(format!("woodward-{:x}-{:x}", state.dev(), state.ino()))
+}
+
 impl Cgroups {
     /// Finds the hierarchy and makes the directory of this state directory in it. `None`: there is none that
     /// can be used.
@@ -38,17 +46,19 @@ impl Cgroups {
             return Some(former);
         }
         let own = group_of("self")?;
+        // What keeper and daemon may have made for themselves is not what services are in.
+        let own = own.strip_suffix(SELF).map_or(own.as_str(), |own| own.trim_end_matches('/'));
+        let own = if own.is_empty() { "/" } else { own };
         let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
         let mount = mounts.lines().find_map(|line| {
             let (before, after) = line.split_once(" - ")?;
             let mut fields = before.split(' ').skip(3);
             let (root, at) = (fields.next()?, fields.next()?);
             // Mounted is the part of the hierarchy below `root`.
-            let below = Path::new(&own).strip_prefix(root).ok()?;
+            let below = Path::new(own).strip_prefix(root).ok()?;
             after.starts_with("cgroup2 ").then(|| Path::new(at).join(below))
         })?;
-        let numbers = fs::metadata(state).ok()?;
-        let id = format!("woodward-{:x}-{:x}", numbers.dev(), numbers.ino());
+        let id = id_of(state).ok()?;
         let root = mount.join(&id);
         match fs::create_dir(&root) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return None,
@@ -75,6 +85,11 @@ impl Cgroups {
     /// Kills everything in all groups when a `1` is written to it.
     pub fn kill_file(&self) -> io::Result<OwnedFd> {
         File::options().write(true).open(self.root.join("cgroup.kill")).map(OwnedFd::from)
+    }
+
+    /// The directory of all.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The group of a generation; it need not exist.
@@ -260,7 +275,7 @@ fn group_of(pid: &str) -> Option<String> {
 }
 
 /// The kernel's own files all have a dot in their names.
-fn escape(id: &str) -> String {
+pub(super) fn escape(id: &str) -> String {
     if id.contains('.') || id.starts_with('_') { format!("_{id}") } else { id.to_owned() }
 }
 

@@ -24,8 +24,10 @@ use woodward_keeper::wire::{self, Order, Records, Report, State, Status};
 use super::bank::Bank;
 use super::cgroup::{Cgroups, Group};
 use super::family::{self, Family};
-use super::slots::{Slot, Stage, Table};
+use super::limits::Limits;
+use super::slots::{Slot, Stage, Staging, Table};
 use super::socket::{Descriptor, malformed, receive, set_nonblocking};
+use super::stage::Outcome;
 use super::{ExitStatus, Found, Launch, ProcessEvent, Role, Sink, SpawnError, program};
 use crate::tree::KillMode;
 
@@ -36,6 +38,9 @@ pub(super) struct Client {
     pub turned: Notify,
     pub cgroups: Option<Cgroups>,
     pub bank: Bank,
+    pub limits: Limits,
+    /// Our own program, for the stage; `None`: we are a library of another one.
+    pub exe: Option<Arc<OwnedFd>>,
     pub state: Mutex<Table>,
     pub inbox: mpsc::UnboundedSender<Local>,
     pub found: Vec<Found>,
@@ -51,6 +56,8 @@ pub(super) enum Local {
     Emptied(Arc<str>, u64),
     /// A found main process has a sink now; how it ended, if it has.
     Adopted(u32, u64, Option<ExitStatus>),
+    /// A start that goes through the stage has come out.
+    Staged(u32, u64, Outcome),
     /// What was left of the generation before is gone.
     Launch(Launch),
     /// Somebody wants to know.
@@ -84,7 +91,11 @@ impl Left {
 
 impl Client {
     /// Reads the snapshot, kills what no keeper knows, starts the task.
-    pub async fn connect(channel: OwnedFd, cgroups: Option<Cgroups>) -> io::Result<Arc<Client>> {
+    pub async fn connect(
+        channel: OwnedFd,
+        cgroups: Option<Cgroups>,
+        limits: Limits,
+    ) -> io::Result<Arc<Client>> {
         set_nonblocking(&channel)?;
         // SAFETY: an owned descriptor stays the same and open as long as its owner.
         let channel = Arc::new(unsafe { AsyncFd::register(channel) }?);
@@ -125,6 +136,8 @@ impl Client {
             turned: Notify::new(),
             cgroups,
             bank: Bank::of(banked),
+            limits,
+            exe: if keeper == std::process::id() as i32 { None } else { Some(own_program()?) },
             state: Mutex::new(table),
             inbox,
             found,
@@ -348,11 +361,28 @@ impl Client {
             return;
         };
         let (path, role, before) = (place.path.clone(), place.role, place.stage);
+        if before == Stage::Asked && self.is_on_stage(place, slot, state, pid) {
+            if let Some(child) = table.children.get_mut(&path).filter(|c| c.generation == generation)
+                && role == Role::Main
+            {
+                child.leader = pid;
+            }
+            return;
+        }
+        let refused = match std::mem::take(&mut place.staging) {
+            Staging::Refused(error) => Some(error),
+            _ => None,
+        };
         let mut events = Vec::with_capacity(2);
+        let mut failed = false;
         match state {
             State::Running if before == Stage::Asked => {
                 (place.stage, place.pid) = (Stage::Running, pid);
                 events.push(ProcessEvent::Started { pid });
+            }
+            State::Ended(_) if refused.is_some() => {
+                events.extend(refused.map(ProcessEvent::Failed));
+                failed = true;
             }
             State::Ended(status) if matches!(before, Stage::Asked | Stage::Running) => {
                 if before == Stage::Asked {
@@ -386,7 +416,7 @@ impl Client {
             self.tell(slot, generation, event);
         }
         match (role, state) {
-            (Role::Main, State::Ended(_)) => self.main_ended(slot, &path, generation),
+            (Role::Main, State::Ended(_)) if !failed => self.main_ended(slot, &path, generation),
             (Role::Main, State::Running) => self.tidy(),
             _ => {}
         }
@@ -396,6 +426,56 @@ impl Client {
         // Nobody will start it again: helpers never are, and the child may have been forgotten meanwhile.
         if over && same && (role != Role::Main || !table.children.contains_key(&path)) {
             self.release(&mut table, slot);
+        }
+    }
+
+    /// Whether the start goes through the stage and has not come out; then what the keeper says waits for that.
+    fn is_on_stage(&self, place: &mut Slot, slot: u32, state: State, pid: i32) -> bool {
+        if !matches!(state, State::Running | State::Ended(_)) {
+            return false;
+        }
+        let generation = place.generation;
+        let on = match std::mem::take(&mut place.staging) {
+            Staging::Waiting(watch) => {
+                let inbox = self.inbox.clone();
+                tokio::spawn(async move {
+                    let outcome = watch.outcome().await;
+                    let _ = inbox.send(Local::Staged(slot, generation, outcome));
+                });
+                Staging::Watched
+            }
+            other @ (Staging::Watched | Staging::Over(_)) => other,
+            other @ (Staging::None | Staging::Refused(_)) => {
+                place.staging = other;
+                return false;
+            }
+        };
+        place.pid = pid;
+        place.staging = if matches!(state, State::Ended(_)) { Staging::Over(state) } else { on };
+        true
+    }
+
+    fn staged(&self, slot: u32, generation: u64, outcome: Outcome) {
+        let mut table = self.lock();
+        let Some(place) = table.slots.get_mut(slot as usize).filter(|p| p.generation == generation) else {
+            return;
+        };
+        let (before, pid) = (std::mem::take(&mut place.staging), place.pid);
+        match outcome {
+            Outcome::Executed if matches!(before, Staging::Watched) => {
+                place.stage = Stage::Running;
+                drop(table);
+                return self.tell(slot, generation, ProcessEvent::Started { pid });
+            }
+            Outcome::Executed | Outcome::Died => {}
+            Outcome::Failed(why) => {
+                let error = place.defined.as_ref().map(|d| why(&d.program, &d.file));
+                place.staging = error.map_or(Staging::None, Staging::Refused);
+            }
+        }
+        drop(table);
+        if let Staging::Over(state) = before {
+            self.entry(slot, generation, state, pid);
         }
     }
 
@@ -446,6 +526,7 @@ impl Client {
                     self.main_ended(slot, &path, generation);
                 }
             }
+            Local::Staged(slot, generation, outcome) => self.staged(slot, generation, outcome),
             Local::Launch(launch) => self.launch(launch),
             Local::Call(done) => done(),
         }
@@ -477,6 +558,13 @@ impl Client {
     pub async fn log_turn(&self) {
         self.turned.notified().await;
     }
+}
+
+fn own_program() -> io::Result<Arc<OwnedFd>> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::File::options();
+    let file = options.read(true).custom_flags(libc::O_PATH).open("/proc/self/exe")?;
+    Ok(Arc::new(file.into()))
 }
 
 impl From<Status> for ExitStatus {

@@ -9,6 +9,7 @@ mod cgroup;
 mod client;
 pub mod clock;
 mod family;
+mod limits;
 pub mod notify;
 mod orders;
 pub mod pipe;
@@ -16,6 +17,7 @@ pub mod pressure;
 mod program;
 mod slots;
 mod socket;
+pub mod stage;
 #[cfg(test)]
 mod tests;
 
@@ -25,7 +27,7 @@ use std::sync::Arc;
 
 pub use census::Members;
 
-use crate::tree::{Identity, KillMode, Stdin};
+use crate::tree::{Identity, KillMode, Resources, Sandbox, Stdin};
 
 /// The keeper's client. Cheap to clone; any thread may call, sinks are called on the daemon's one thread.
 #[derive(Clone, Debug)]
@@ -57,12 +59,17 @@ impl Os {
     /// snapshot. `state` is the state directory: it names the control groups. Processes of an earlier run
     /// under the same name that no keeper knows are killed first. Must be called inside the tokio runtime.
     pub async fn connect(channel: OwnedFd, state: &Path) -> std::io::Result<Os> {
-        Os::connect_with(channel, cgroup::Cgroups::find(state)).await
+        let limits = limits::Limits::new(cgroup::id_of(state)?);
+        Os::connect_with(channel, cgroup::Cgroups::find(state), limits).await
     }
 
-    async fn connect_with(channel: OwnedFd, cgroups: Option<cgroup::Cgroups>) -> std::io::Result<Os> {
+    async fn connect_with(
+        channel: OwnedFd,
+        cgroups: Option<cgroup::Cgroups>,
+        limits: limits::Limits,
+    ) -> std::io::Result<Os> {
         let connected =
-            tokio::time::timeout(client::PATIENCE, client::Client::connect(channel, cgroups)).await;
+            tokio::time::timeout(client::PATIENCE, client::Client::connect(channel, cgroups, limits)).await;
         Ok(Os { client: connected.map_err(|_| std::io::ErrorKind::TimedOut)?? })
     }
 
@@ -98,6 +105,11 @@ impl Os {
     /// failed); `done` is called when nothing is left, never before this returns.
     pub fn clear(&self, path: &str, generation: u64, done: Box<dyn FnOnce() + Send>) {
         self.client.clear(path, generation, done);
+    }
+
+    /// How many processes of this child the kernel has killed for want of memory, in all; `None`: not known.
+    pub fn killed_for_memory(&self, path: &str) -> Option<u64> {
+        self.client.limits.killed(self.client.cgroups.as_ref(), path)
     }
 
     /// The main process of this generation has ended and nothing of it is left; another one may follow in the
@@ -234,6 +246,10 @@ pub struct Program {
     pub directories: Vec<PathBuf>,
     /// Standard input.
     pub stdin: Stdin,
+    /// What it may use of the machine.
+    pub resources: Resources,
+    /// What it may do.
+    pub sandbox: Sandbox,
 }
 
 /// One process to be started in the control group of one generation of one child.
@@ -248,7 +264,7 @@ pub struct Launch {
     pub additions: Vec<(&'static str, String)>,
     /// Standard output and error; `None`: `/dev/null`.
     pub output: Option<Arc<OwnedFd>>,
-    /// Further descriptors: number in the child (3 or more), descriptor here. At most 12.
+    /// Further descriptors: number in the child (3 or more), descriptor here. At most 14.
     pub descriptors: Vec<(RawFd, Arc<OwnedFd>)>,
     /// What its stop reaches; with `process` its leftovers are left alone. Ignored for helpers.
     pub kill: KillMode,

@@ -9,9 +9,9 @@ use woodward_keeper::wire::{self, Order, Targets};
 use super::cgroup::{Cgroups, Group};
 use super::client::{Client, Left, Local};
 use super::family::{Family, MARK};
-use super::slots::{Child, Defined, HELPER, Stage, Table};
+use super::slots::{Child, Defined, HELPER, Stage, Staging, Table};
 use super::socket::{Descriptor, memory, send};
-use super::{Launch, Role, Scope, Sink, SpawnError, program};
+use super::{Launch, Role, Scope, Sink, SpawnError, program, stage};
 use crate::tree::KillMode;
 
 impl Client {
@@ -114,14 +114,30 @@ impl Client {
         let (generation, role) = (*generation, *role);
         let file = program::search(program)?;
         program::make_directories(program)?;
-        let targets: Vec<u32> = descriptors.iter().map(|&(number, _)| number as u32).collect();
-        let targets = Targets::new(&targets)
-            .ok_or_else(|| step("descriptors", io::Error::other("more than 12, or a number below 3")))?;
         let mut guard = self.lock();
         let table = &mut *guard;
         let slot = table.slot(&program.path, role);
         let slot = slot.ok_or_else(|| step("start", io::Error::other("too many processes")))?;
         let group = self.enter_generation(table, &program.path, generation, role, *kill);
+
+        let directory = group.as_ref().map(Group::open).transpose().map_err(|e| step("control group", e))?;
+        let groups_of_v1 = self.limits.set(self.cgroups.as_ref(), &program.path, &program.resources)?;
+        let mut watch = None;
+        let mut image = None;
+        if stage::is_needed(program, &groups_of_v1) {
+            let exe = self.exe.clone();
+            let exe = exe.ok_or_else(|| step("stage", io::Error::other("only woodward itself has one")))?;
+            let mut wrapped = program::image(program, &file)?;
+            let prepared = stage::prepare(&wrapped, &program.sandbox, groups_of_v1);
+            let (ours, theirs) = prepared.map_err(|e| step("stage", e))?;
+            let free = descriptors.iter().map(|&(number, _)| number + 1).max().unwrap_or(3);
+            stage::wrap(&mut wrapped, free, free + 1);
+            descriptors.extend([(free, exe), (free + 1, Arc::new(theirs))]);
+            (watch, image) = (Some(ours), Some(wrapped));
+        }
+        let targets: Vec<u32> = descriptors.iter().map(|&(number, _)| number as u32).collect();
+        let targets = Targets::new(&targets)
+            .ok_or_else(|| step("descriptors", io::Error::other("too many, or a number below 3")))?;
 
         let same_output = |a: &Option<Arc<OwnedFd>>, b: &Option<Arc<OwnedFd>>| match (a, b) {
             (Some(a), Some(b)) => Arc::ptr_eq(a, b),
@@ -131,7 +147,7 @@ impl Client {
         if !defined.is_some_and(|d| {
             Arc::ptr_eq(&d.program, program) && d.file == file && same_output(&d.output, output)
         }) {
-            let image = program::image(program, &file)?.encode();
+            let image = image.map_or_else(|| program::image(program, &file), Ok)?.encode();
             let memory = memory(&image).map_err(|e| step("image", e))?;
             let name = match role {
                 Role::Main => program.path.to_string(),
@@ -159,12 +175,12 @@ impl Client {
         if group.is_none() {
             text.extend_from_slice(format!("{MARK}={}#{generation}\0", program.path).as_bytes());
         }
-        let directory = group.map(|g| g.open()).transpose().map_err(|e| step("control group", e))?;
         let order = Order::Spawn { slot, generation, cgroup: directory.is_some(), targets, additions: &text };
         let shared = descriptors.drain(..).map(|(_, fd)| Descriptor::Shared(fd));
         self.order(table, &order, directory.map(Descriptor::Own).into_iter().chain(shared).collect());
         let place = &mut table.slots[slot as usize];
         (place.generation, place.stage, place.pid) = (generation, Stage::Asked, 0);
+        place.staging = watch.map_or(Staging::None, Staging::Waiting);
         place.sink = Some(std::mem::replace(sink, Box::new(drop)));
         Ok(())
     }
@@ -335,6 +351,7 @@ impl Client {
         if let Some(slot) = table.find(path, Role::Main).filter(|&slot| idle(&table, slot)) {
             self.release(&mut table, slot);
         }
+        self.limits.forget(path);
         if let Some(group) = table.children.remove(path).and_then(|c| c.group) {
             group.remove();
             group.parent().remove();
@@ -352,6 +369,7 @@ impl Client {
             group.remove();
         }
         drop(table);
+        self.limits.clear();
         self.close_sockets();
         self.order(&mut self.lock(), &Order::Exit { code }, Vec::new());
         self.say_the_rest();

@@ -10,7 +10,8 @@ use woodward_keeper::wire::{self, Message, State};
 
 use super::cgroup::Group;
 use super::socket::Descriptor;
-use super::{ExitStatus, Found, Program, Role, Sink};
+use super::stage::Watch;
+use super::{ExitStatus, Found, Program, Role, Sink, SpawnError};
 use crate::tree::KillMode;
 
 /// Separates the path from the number in the name of a helper.
@@ -43,6 +44,23 @@ pub(super) struct Slot {
     pub pid: i32,
     pub sink: Option<Sink>,
     pub defined: Option<Defined>,
+    pub staging: Staging,
+}
+
+/// How far a start that goes through the stage is.
+#[derive(Default)]
+pub(super) enum Staging {
+    /// It does not, or it has come out.
+    #[default]
+    None,
+    /// Asked for.
+    Waiting(Watch),
+    /// The stage is executed; somebody waits for what it says.
+    Watched,
+    /// The process has ended; what the stage said is on its way.
+    Over(State),
+    /// It has failed; the end of its process is on its way.
+    Refused(SpawnError),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,8 +118,16 @@ impl Table {
         self.grow(slot);
         self.free.remove(&slot);
         self.names.insert((path.clone(), role), slot);
-        self.slots[slot as usize] =
-            Slot { path: path.clone(), role, generation, stage, pid, sink: None, defined: None };
+        self.slots[slot as usize] = Slot {
+            path: path.clone(),
+            role,
+            generation,
+            stage,
+            pid,
+            sink: None,
+            defined: None,
+            staging: Staging::None,
+        };
         let ended = match state {
             State::Ended(status) => Some(status.into()),
             State::Failed { .. } => Some(ExitStatus::Unknown),
@@ -121,6 +147,7 @@ impl Table {
                 pid: 0,
                 sink: None,
                 defined: None,
+                staging: Staging::None,
             });
         }
     }

@@ -29,6 +29,8 @@ fn program(path: &str, command: &[&str]) -> Program {
         working_directory: None,
         directories: Vec::new(),
         stdin: Stdin::Null,
+        resources: Default::default(),
+        sandbox: Default::default(),
     }
 }
 
@@ -452,7 +454,8 @@ async fn in_group_mode_those_who_were_asked_have_time() {
 #[tokio::test]
 async fn without_control_groups_the_process_group_is_killed() {
     let dir = tempfile::tempdir().expect("a directory");
-    let os = Os::connect_with(library().expect("a keeper"), None).await.expect("connected");
+    let limits = super::limits::Limits::new("woodward-test".to_owned());
+    let os = Os::connect_with(library().expect("a keeper"), None, limits).await.expect("connected");
     let bed = Bed { os, _dir: dir };
     let (reader, writer) = nix::unistd::pipe().expect("a pipe");
     let script = "sleep 1000 & echo $!; exit 3";

@@ -61,7 +61,7 @@ pub struct Extras<'a> {
     pub settle: Duration,
     /// `StartFailed` by lateness: the time it had.
     pub within: Option<Duration>,
-    /// `StartFailed`: why, the part after `cannot start PATH: `. `Sick`: the last miss.
+    /// `StartFailed`: why, the part after `cannot start PATH: `. `Ended`: the cause, if it is known. `Sick`: the last miss.
     pub error: Option<&'a str>,
     /// Who asked, for what a person did.
     pub who: Option<&'a Who>,
@@ -353,6 +353,11 @@ impl Telling<'_> {
         let how = self.put_exit(exit);
         self.put("reason", reason.to_string());
         self.put("asked", asked);
+        if let Some(error) = self.extras.error.filter(|_| !matches!(reason, Reason::NotReady | Reason::Sick))
+        {
+            self.put("error", error);
+            return format!("ended: {how}, {error}");
+        }
         match (exit, reason) {
             (_, Reason::NotReady) => format!("ended: {how}; it was not ready in time"),
             (_, Reason::Sick) => format!("ended: {how}; its health check had failed"),

@@ -402,6 +402,7 @@ impl Kernel {
                 self.gone.push(generation);
                 self.tell(Event::Ended { generation, exit });
             }
+            Said::Cause(text) => live.error = Some(text.into()),
             Said::Note(kind, text) => {
                 let (incident, path) = (live.incident.0, &live.seat.child.path);
                 self.record.fact(FactLine::note(clock::wall(), incident, path, generation.0, kind, text));
@@ -613,7 +614,7 @@ impl Kernel {
             error = match fact.what {
                 What::StartFailed { why: FailedStart::TooLate }
                 | What::Ended { reason: Reason::NotReady, .. } => live.seat.not_ready().map(StartError::from),
-                What::StartFailed { .. } => live.error.clone(),
+                What::StartFailed { .. } | What::Ended { .. } => live.error.clone(),
                 What::Sick => live.sick.clone().map(StartError::from),
                 _ => None,
             };

@@ -63,6 +63,7 @@ impl Sayings {
         };
         let reason = match fact.what {
             What::Ended { reason: Reason::NotReady, .. } => late(),
+            What::Ended { asked: false, .. } if error.is_some() => error.unwrap_or_default().to_owned(),
             What::Ended { exit: Exit::Signal(number), asked: false, .. } => {
                 format!("killed by {}", signal(number))
             }

@@ -17,6 +17,7 @@ use super::value::{Table, Value};
 use super::variables::Mode;
 use super::words;
 use super::worker::find_program;
+use super::{resources, sandbox};
 
 /// Warnings about a supervisor and its children.
 pub fn supervisor(
@@ -129,6 +130,8 @@ pub fn worker(report: &mut Report, own: &Table, settings: &Settings, plan: &Work
             .warning(element.span, format!("{text} arrives as it is: there is no shell"))
             .hint("${env.NAME} takes a variable of woodward's environment");
     }
+    resources::advise(report, settings, plan);
+    sandbox::advise(report, settings, plan, mode == Mode::Template);
     if mode != Mode::Template {
         host(report, settings, plan);
     }

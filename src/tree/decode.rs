@@ -108,6 +108,16 @@ pub fn value(
         Kind::Number(least, most) => decoder.number(least, most),
         Kind::Duration | Kind::Seconds | Kind::DurationOrInfinity | Kind::Shutdown => decoder.duration(),
         Kind::Size => decoder.read(units::size, "a size such as \"10M\"").map(Typed::Size),
+        Kind::SizeOrInfinity | Kind::CountOrInfinity if value.text() == Some("infinity") => {
+            Some(Typed::Infinity)
+        }
+        Kind::SizeOrInfinity => {
+            decoder.read(units::size, "a size such as \"10M\", or \"infinity\"").map(Typed::Size)
+        }
+        Kind::CountOrInfinity => decoder.integer(1, 4 << 20),
+        Kind::Percent => {
+            decoder.read(units::percent, "a share such as \"50%\" or \"150%\"").map(Typed::Percent)
+        }
         Kind::Share => decoder.read(units::share, "a share from \"0%\" to \"100%\"").map(Typed::Share),
         Kind::Octal => decoder.octal(),
         Kind::Signal => decoder.signal(),

@@ -74,6 +74,12 @@ fn texts(plan: &mut WorkerPlan, fill: &mut impl FnMut(&mut String)) {
     if let Output::File { file, .. } = &mut plan.output {
         path(file, fill);
     }
+    let sandbox = &mut plan.sandbox;
+    sandbox
+        .read_only_paths
+        .iter_mut()
+        .chain(sandbox.strict.iter_mut().flatten())
+        .for_each(|dir| path(dir, fill));
     for listen in &mut plan.listen {
         match &mut listen.address {
             Address::Stream(text) | Address::Datagram(text) => fill(text),

@@ -52,6 +52,12 @@ pub enum Kind {
     Shutdown,
     /// `"10M"`.
     Size,
+    /// `"10M"`, `"infinity"`.
+    SizeOrInfinity,
+    /// A number from 1 on, `"infinity"`.
+    CountOrInfinity,
+    /// `"150%"`.
+    Percent,
     /// `"50%"`.
     Share,
     /// `"0022"`.
@@ -260,17 +266,32 @@ pub const INHERITED: &[Key] = &[
     key("stop", Kind::Table(&[STOP]), "", "How it is asked to stop."),
     key("reload", Kind::Table(&[RELOAD]), "", "The service's own reload: a signal or a command."),
     key("listen", Kind::Tables(LISTEN), "", "Sockets that are kept open across restarts."),
-    coming("memory_max", Support::Part(2), "Memory beyond which it is killed."),
-    coming("memory_high", Support::Part(2), "Memory beyond which it is slowed down."),
-    coming("cpu_weight", Support::Part(2), "Share of the processor under load."),
-    coming("cpu_quota", Support::Part(2), "Most of the processor it gets."),
-    coming("tasks_max", Support::Part(2), "Most processes and threads."),
-    coming("io_weight", Support::Part(2), "Share of the disks under load."),
-    coming("no_new_privileges", Support::Part(2), "No set-user-id programs."),
-    coming("capabilities", Support::Part(2), "Capabilities it keeps."),
-    coming("private_tmp", Support::Part(2), "A /tmp of its own."),
-    coming("read_only_paths", Support::Part(2), "Paths it cannot write."),
-    coming("harden", Support::Part(2), "A set of sandbox keys at once."),
+    key("memory_max", Kind::SizeOrInfinity, "", "Memory of all its processes beyond which the kernel kills."),
+    key("memory_high", Kind::SizeOrInfinity, "", "Memory beyond which it is slowed down."),
+    key(
+        "cpu_weight",
+        Kind::Integer(1, 10_000),
+        "",
+        "Share of the processors under load; 100 is everybody's.",
+    ),
+    key("cpu_quota", Kind::Percent, "", "Most it gets, in percent of one processor: \"150%\"."),
+    key("tasks_max", Kind::CountOrInfinity, "", "Most processes and threads."),
+    key("io_weight", Kind::Integer(1, 10_000), "", "Share of the disks under load; 100 is everybody's."),
+    key("no_new_privileges", Kind::Boolean, "false", "No program it executes gives it more rights."),
+    key(
+        "capabilities",
+        Kind::Strings,
+        "",
+        "All capabilities there are for it: \"CAP_NET_BIND_SERVICE\"; [] is none.",
+    ),
+    key("private_tmp", Kind::Boolean, "false", "A /tmp and a /var/tmp of its own, empty at each start."),
+    key("read_only_paths", Kind::Strings, "", "It cannot write below these."),
+    key(
+        "harden",
+        Kind::Choice(&["strict"]),
+        "",
+        "All of that, a read-only system, few devices; see the README.",
+    ),
 ];
 
 /// Keys of `backoff`.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use woodward_engine::spec;
 
+use super::resources::Resources;
+use super::sandbox::Sandbox;
 use super::sockets::Listen;
 
 /// One tree, ready to be run, simulated or printed.
@@ -74,6 +76,10 @@ pub struct WorkerPlan {
     pub log_rate_limit: Option<RateLimit>,
     /// The readiness condition; its times are the engine's.
     pub ready: Option<Probe>,
+    /// What it may use of the machine.
+    pub resources: Resources,
+    /// What it may do.
+    pub sandbox: Sandbox,
     /// Sockets it is given, in the order of its descriptors.
     pub listen: Vec<Listen>,
     /// Its process is started when somebody connects.

@@ -74,6 +74,11 @@ fn kind(kind: Kind) -> Value {
         Kind::Duration | Kind::Seconds => pattern(DURATION),
         Kind::DurationOrInfinity => pattern(&format!("^infinity$|{DURATION}")),
         Kind::Shutdown => pattern(&format!("^infinity$|^brutal_kill$|{DURATION}")),
+        Kind::SizeOrInfinity => pattern("^infinity$|^[0-9]+[KMGT]?$"),
+        Kind::CountOrInfinity => {
+            any(vec![json!({ "type": "integer", "minimum": 1 }), json!({ "const": "infinity" }), variable()])
+        }
+        Kind::Percent => pattern("^[0-9]+%$"),
         Kind::Size => pattern("^[0-9]+[KMGT]?$"),
         Kind::Share => pattern("^[0-9]{1,3}%$"),
         Kind::Octal => pattern("^(0o)?[0-7]{1,4}$"),

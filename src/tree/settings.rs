@@ -32,6 +32,8 @@ pub enum Typed {
     Size(u64),
     /// Percent.
     Share(u8),
+    /// Percent, more than 100 too.
+    Percent(u64),
     /// A file mode mask.
     Mask(u32),
     /// The number of a signal.
@@ -178,6 +180,7 @@ impl fmt::Display for Typed {
             Typed::BrutalKill => f.write_str("\"brutal_kill\""),
             Typed::Size(bytes) => write!(f, "\"{bytes}\""),
             Typed::Share(share) => write!(f, "\"{share}%\""),
+            Typed::Percent(percent) => write!(f, "\"{percent}%\""),
             Typed::Mask(mask) => write!(f, "\"{mask:04o}\""),
             Typed::Signal(signal) => write!(f, "\"{}\"", units::signal_name(*signal)),
             Typed::Word(word) => write!(f, "\"{word}\""),

@@ -11,7 +11,7 @@ use super::source::Span;
 use super::value::Table;
 use super::variables::Mode;
 
-/// Sockets of one service at most: a start takes twelve descriptors with it, two of them are for other things.
+/// Sockets of one service at most: a start takes sixteen descriptors with it, a few of them for other things.
 pub const MOST: usize = 10;
 /// Where a service finds its first one (sd_listen_fds).
 pub const FIRST: i32 = 3;

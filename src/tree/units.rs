@@ -75,10 +75,25 @@ pub fn size(text: &str) -> Result<u64, String> {
     digits.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).ok_or_else(wrong)
 }
 
+/// A size as it is written: `64M`.
+pub fn show_size(bytes: u64) -> String {
+    let unit = [("T", 40), ("G", 30), ("M", 20), ("K", 10)].into_iter();
+    let mut fits = unit.filter(|(_, shift)| bytes > 0 && bytes.is_multiple_of(1 << shift));
+    fits.next().map_or_else(|| bytes.to_string(), |(unit, shift)| format!("{}{unit}", bytes >> shift))
+}
+
 /// `"50%"`, 0 to 100.
 pub fn share(text: &str) -> Result<u8, String> {
     let number = text.strip_suffix('%').and_then(|digits| digits.parse::<u8>().ok()).filter(|n| *n <= 100);
     number.ok_or_else(|| format!("\"{text}\" is no share"))
+}
+
+/// `"150%"`: of one processor.
+pub fn percent(text: &str) -> Result<u64, String> {
+    let number = text.strip_suffix('%').and_then(|digits| digits.parse::<u64>().ok());
+    number
+        .filter(|n| (1..=100_000).contains(n))
+        .ok_or_else(|| format!("\"{text}\" is no share of a processor"))
 }
 
 /// `"0022"`.
@@ -156,6 +171,9 @@ mod tests {
     fn sizes_shares_masks_signals_and_limits() {
         assert_eq!(size("10M"), Ok(10 << 20));
         assert!(size("M").is_err() && size("1.5G").is_err() && size("99999999999T").is_err());
+        assert_eq!((show_size(64 << 20), show_size(1025)), ("64M".to_owned(), "1025".to_owned()));
+        assert_eq!(percent("150%"), Ok(150));
+        assert!(percent("0%").is_err() && percent("150").is_err());
         assert_eq!(share("50%"), Ok(50));
         assert!(share("101%").is_err() && share("5").is_err());
         assert_eq!(octal("0022"), Ok(0o22));

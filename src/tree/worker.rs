@@ -13,8 +13,10 @@ use super::health;
 use super::keys;
 use super::layers;
 use super::plan::{Identity, KillMode, Output, Probe, RateLimit, Resource, Stdin, Stop, WorkerPlan};
+use super::resources::{self, Resources};
 use super::rules;
 use super::said;
+use super::sandbox::Sandbox;
 use super::settings::{Settings, Typed};
 use super::sockets;
 use super::source::Span;
@@ -49,8 +51,9 @@ pub fn worker(
     let oneshot = settings.word("kind") == Some("oneshot");
     rules::worker(&mut reader.vars, own, &settings, oneshot, &path);
 
-    let plan = plan(reader, &settings, path.clone(), oneshot, &environment);
+    let mut plan = plan(reader, &settings, path.clone(), oneshot, &environment);
     sockets::worker(reader, own, &settings, &plan, mode);
+    plan.identity.limits.extend(resources::substitutes(&plan));
     advice::worker(&mut reader.vars.report, own, &settings, &plan, mode);
     let after = after_of(&mut reader.vars, own, &context);
     let stop_signal = plan.stop.signal;
@@ -147,6 +150,8 @@ fn plan(
         |(name, (_, from)): (&String, &(String, From))| matches!(from, From::File(_)).then(|| name.clone());
     let ready = settings.table("ready").filter(|_| !oneshot && !lazy).and_then(|table| probe(table, at));
     let health_probe = settings.table("health").and_then(|table| probe(table, at));
+    let directories: Vec<PathBuf> =
+        settings.strings("directories").unwrap_or_default().iter().map(|path| at(path)).collect();
     WorkerPlan {
         path,
         description: settings.text("description"),
@@ -154,12 +159,8 @@ fn plan(
         command: settings.strings("command").unwrap_or_default(),
         command_on_restart: settings.strings("command_on_restart"),
         identity: identity(settings),
-        directories: settings
-            .strings("directories")
-            .unwrap_or_default()
-            .iter()
-            .map(|path| at(path))
-            .collect(),
+        sandbox: Sandbox::of(settings, &directories, at),
+        directories,
         stdin: match settings.word("stdin") {
             Some("open") => Stdin::Open,
             Some("inherit") => Stdin::Inherit,
@@ -176,6 +177,7 @@ fn plan(
         }),
         calm_ends: if lazy { statuses(settings, "success_exit_status") } else { Vec::new() },
         lazy,
+        resources: Resources::of(settings),
         listen: sockets::listen(settings, &id, at),
         stop: stop(settings.table("stop")),
         health: health::health(settings, ready.as_ref(), health_probe, at).filter(|_| !oneshot),

@@ -147,6 +147,9 @@ fn because(chain: &Chain<'_>, cause: &FactLine) -> Option<String> {
 /// How something ended: `was killed`, `ended with exit 1`.
 fn fate(ended: &FactLine) -> String {
     let exit = ended.word("exit").unwrap_or("not known");
+    if let Some(cause) = ended.word("error").filter(|_| ended.kind == "ended") {
+        return format!("ended ({cause})");
+    }
     match (exit, ended.flag("asked")) {
         (_, true) => "was stopped".to_owned(),
         ("SIGKILL", _) => "was killed".to_owned(),

@@ -18,6 +18,8 @@ pub(super) fn program(path: &Arc<str>, plan: &WorkerPlan, command: &[String]) ->
         working_directory: plan.working_directory.clone(),
         directories: plan.directories.clone(),
         stdin: plan.stdin,
+        resources: plan.resources.clone(),
+        sandbox: plan.sandbox.clone(),
     })
 }
 

@@ -55,6 +55,8 @@ pub(super) enum Said {
     Failed(StartError),
     /// Last: it ended and nothing of it is left.
     Ended(Exit),
+    /// Why it is about to end, if that is known: one clause.
+    Cause(String),
     /// A note for the record: a word in snake_case and a clause.
     Note(&'static str, String),
     /// `STATUS=` of sd_notify; empty: nothing any more.

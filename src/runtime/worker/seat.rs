@@ -26,6 +26,7 @@ use crate::runtime::health::Life;
 use crate::runtime::inbox::{Inbox, Input, Turn};
 use crate::runtime::readiness::Mark;
 use crate::runtime::table::WorkerRef;
+use crate::tree::units;
 use crate::tree::{Check, Health, KillMode, Probe};
 
 /// What all workers use.
@@ -119,6 +120,8 @@ pub(super) struct Log {
     killed: bool,
     pub(super) outcome: Option<Outcome>,
     pub(super) lazy: Lazy,
+    /// Processes of this child the kernel had killed for want of memory when this one began.
+    starved: u64,
     #[cfg(test)]
     panic_next: bool,
 }
@@ -225,6 +228,7 @@ impl Seat {
             killed: false,
             outcome: None,
             lazy: Lazy::default(),
+            starved: 0,
             #[cfg(test)]
             panic_next: false,
         };
@@ -245,6 +249,8 @@ impl Seat {
             log.main = Main::Launched;
             log.lazy.told = true;
         }
+        let starved = seat.starved();
+        seat.lock().starved = starved;
         if seat.wants_notify() {
             seat.listen();
         }
@@ -424,6 +430,7 @@ impl Seat {
     /// The main process has been executed and has not ended, as far as the current step knows.
     fn living(self: &Arc<Seat>, step: Step) -> Option<Step> {
         if let Some(status) = self.ended() {
+            self.look_for_starvation(status);
             return Some(self.ends(Outcome::Ended(commands::exit(status))));
         }
         if self.lock().aim > Aim::Run && !matches!(step, Step::Commanding | Step::Signalled) {
@@ -620,7 +627,7 @@ impl Seat {
         self.say(match outcome {
             // A lazy service is ready before its process is: a start that fails is an end.
             Some(Outcome::Failed(why)) if told => {
-                self.say(Said::Note("start_failed", format!("cannot start: {}", why.text)));
+                self.say(Said::Cause(why.text));
                 Said::Ended(Exit::Reason(Reason::FailedStart))
             }
             Some(Outcome::Failed(why)) => Said::Failed(why),
@@ -636,6 +643,7 @@ impl Seat {
             self.lock().main = Main::Refused(error);
             return;
         }
+        self.lock().starved = self.starved();
         let mut additions = self.own_names();
         let (mut descriptors, of_sockets) = match self.sockets() {
             Ok(sockets) => sockets,
@@ -807,6 +815,24 @@ impl Seat {
             Notice::WatchdogEvery(time) => seat.say(Said::Life(Life::Every(time))),
             Notice::Ready | Notice::MainPid(_) => {}
         });
+    }
+
+    fn starved(&self) -> u64 {
+        let limited = self.child.plan.resources.memory_max.is_some();
+        limited.then(|| self.house.os.killed_for_memory(&self.child.path)).flatten().unwrap_or(0)
+    }
+
+    /// Says so, if the kernel has killed something of it because its memory was used up.
+    fn look_for_starvation(&self, status: ExitStatus) {
+        let (now, before) = (self.starved(), self.lock().starved);
+        let Some(max) = self.child.plan.resources.memory_max.filter(|_| now > before) else { return };
+        let max = units::show_size(max);
+        self.say(Said::Cause(match status {
+            ExitStatus::Signal(libc::SIGKILL) => {
+                format!("killed by the kernel: out of memory, memory_max {max}")
+            }
+            _ => format!("after the kernel killed a process of it: out of memory, memory_max {max}"),
+        }));
     }
 
     fn seek_no_more(&self) {
