@@ -80,13 +80,9 @@ async fn daemon(args: Args) -> ExitCode {
     };
     let running = !os.found().is_empty();
     match live(args, &os, running).await {
-        Ok(End::Code(code)) => {
+        Ok(code) => {
             os.exit(code);
             ExitCode::from(code)
-        }
-        Ok(End::Replaced(file)) => {
-            os.replace(file);
-            ExitCode::SUCCESS
         }
         Err(failure) => {
             if !running {
@@ -112,7 +108,7 @@ pub(super) fn could_run(args: &Args) -> Result<(), Failure> {
     group(&loaded.settings).map(drop)
 }
 
-async fn live(args: Args, os: &Os, running: bool) -> Result<End, Failure> {
+async fn live(args: Args, os: &Os, running: bool) -> Result<u8, Failure> {
     let cannot = |what: &str, e: std::io::Error| Failure::new(Code::TryAgain, format!("cannot {what}: {e}"));
     let signals = os.signals();
     let (plans, warnings) = plans(&args.trees)?;
@@ -169,7 +165,15 @@ async fn live(args: Args, os: &Os, running: bool) -> Result<End, Failure> {
     // Dropping the server removes its socket.
     let _ = server.await;
     handle.record().close().await;
-    Ok(end)
+    match end {
+        End::Code(code) => Ok(code),
+        End::Replaced(file) => {
+            os.replace(file);
+            // At once, as if killed: services go on writing, and what is read of it now and not yet written must stay
+            // unread for the next daemon.
+            std::process::exit(0)
+        }
+    }
 }
 
 /// Resolves when a file has shown that it can take over; whoever asked has been told.

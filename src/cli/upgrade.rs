@@ -45,7 +45,13 @@ fn upgrade(args: &Args) -> Result<(), Failure> {
     let client = args.target.client()?;
     for endpoint in client.endpoints() {
         let question = format!("/v1/upgrade?file={}", encode(&file.display().to_string()));
-        client.stream(&Method::POST, vec![(endpoint, question)], |_| Ok(()))?;
+        let asked = client.stream(&Method::POST, vec![(endpoint, question)], |_| Ok(()));
+        let lives = || client.get::<Daemon>(endpoint, "/v1").is_ok_and(|d| d.pid == endpoint.daemon.pid);
+        if let Err(problem) = asked
+            && lives()
+        {
+            return Err(problem.into());
+        }
         let daemon = successor(&client, endpoint).ok_or_else(|| {
             cannot("the new daemon does not answer".to_owned())
                 .hint("standard error of woodward run says why")

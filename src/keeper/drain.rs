@@ -17,6 +17,8 @@ use crate::sys::{self, Epoll};
 pub const DATA: u64 = 64;
 /// Bytes a segment may hold behind its header.
 pub const SEGMENT: u64 = 4 << 20;
+/// Time for a new daemon to open its pipes.
+const HELD: u64 = 10_000_000_000;
 /// Place of the first byte that is not consumed, in the header.
 const CONSUMED: u64 = 8;
 /// Place of the number of bytes thrown away by the keeper, in the header.
@@ -85,8 +87,8 @@ pub(crate) struct Logs {
     null: OwnedFd,
     turn: Turn,
     pub page: OwnedFd,
-    /// Of the image before: what is in them is lost when nobody has them open.
-    held: Vec<OwnedFd>,
+    /// Pipes of the daemon before, and how long they stay open.
+    held: Option<(Vec<OwnedFd>, u64)>,
 }
 
 impl Logs {
@@ -96,14 +98,7 @@ impl Logs {
         // SAFETY: plain call.
         sys::check(unsafe { libc::ftruncate(page.as_raw_fd(), 4096) })?;
         let null = sys::open(c"/dev/null", libc::O_WRONLY)?;
-        Ok(Logs {
-            logs: Vec::new(),
-            epoll: Epoll::new()?,
-            null,
-            turn: Turn::map(&page)?,
-            page,
-            held: Vec::new(),
-        })
+        Ok(Logs { logs: Vec::new(), epoll: Epoll::new()?, null, turn: Turn::map(&page)?, page, held: None })
     }
 
     /// Readable when one of the pipes is.
@@ -115,18 +110,13 @@ impl Logs {
         !self.turn.is_daemons()
     }
 
-    /// The pipes themselves, for the image that follows.
-    pub fn pipes(&self) -> impl Iterator<Item = RawFd> {
-        self.logs
-            .iter()
-            .flatten()
-            .map(|log| log.fifo.as_raw_fd())
-            .chain(self.held.iter().map(AsRawFd::as_raw_fd))
-    }
-
-    /// Keeps pipes open until the daemon has named its own.
-    pub fn hold(&mut self, pipes: Vec<OwnedFd>) {
-        self.held = pipes;
+    /// Pipes and segments with their slots, for the image that follows.
+    pub fn all(&self) -> impl Iterator<Item = (u32, RawFd, RawFd)> {
+        let logs = self.logs.iter().enumerate();
+        logs.filter_map(|(slot, log)| {
+            let log = log.as_ref()?;
+            Some((slot as u32, log.fifo.as_raw_fd(), log.segment.as_raw_fd()))
+        })
     }
 
     pub fn put(&mut self, slot: u32, fifo: OwnedFd, segment: OwnedFd) -> io::Result<()> {
@@ -145,15 +135,30 @@ impl Logs {
         }
     }
 
-    /// The daemon has named all its pipes; those it has not are no longer wanted.
-    pub fn give(&mut self) {
-        for slot in 0..self.logs.len() as u32 {
-            if self.logs[slot as usize].as_ref().is_some_and(|log| !log.fresh) {
-                self.drop(slot);
+    /// The daemon reads from now on. Pipes it has not named (yet) stay open for a while: when a service has ended,
+    /// nobody else may have its last words.
+    pub fn give(&mut self, now: u64) {
+        let mut stale = Vec::new();
+        for log in self.logs.iter_mut() {
+            if let Some(log) = log.take_if(|log| !log.fresh) {
+                self.epoll.remove(log.fifo.as_raw_fd());
+                stale.push(log.fifo);
             }
         }
-        self.held.clear();
+        if !stale.is_empty() {
+            self.held = Some((stale, now + HELD));
+        }
         self.turn.give(true);
+    }
+
+    /// When pipes that nobody has named are closed.
+    pub fn held_until(&self) -> Option<u64> {
+        self.held.as_ref().map(|(_, until)| *until)
+    }
+
+    /// Closes them.
+    pub fn let_go(&mut self) {
+        self.held = None;
     }
 
     /// The daemon is away or hangs.

@@ -150,7 +150,11 @@ impl Keeper {
         }
         if let Some(handed) = handed {
             handed.bank.into_iter().for_each(|(name, fd)| keeper.bank.put(&name, fd));
-            keeper.logs.hold(handed.pipes);
+            for (slot, pipe, segment) in handed.logs {
+                // What cannot be taken up is opened again by the daemon.
+                let _ = keeper.logs.put(slot, pipe, segment);
+            }
+            keeper.logs.take(true);
             keeper.orphans = handed.orphans;
         }
         Ok(keeper)
@@ -411,7 +415,7 @@ impl Keeper {
             }
             Order::DropLog { slot } => self.logs.drop(slot),
             Order::Logs => {
-                self.logs.give();
+                self.logs.give(now);
                 self.open_eye();
                 if let Some(channel) = &mut self.channel {
                     channel.logs = true;
@@ -480,8 +484,9 @@ impl Keeper {
             Eye::Shut | Eye::Open | Eye::Asked => None,
         };
         let silence = self.silence.map(|(at, _)| at);
-        let replace = self.replace_due();
-        let all = [self.starter.look_at(now), resting, eye, silence, self.second, self.orphans_due, replace];
+        let (replace, held) = (self.replace_due(), self.logs.held_until());
+        let all =
+            [held, self.starter.look_at(now), resting, eye, silence, self.second, self.orphans_due, replace];
         all.into_iter().flatten().min()
     }
 
@@ -501,6 +506,9 @@ impl Keeper {
             Eye::Resting { until } if until <= now => self.open_eye(),
             Eye::Taking { until } if until <= now => self.read_logs(),
             _ => {}
+        }
+        if due(self.logs.held_until()) {
+            self.logs.let_go();
         }
         if due(self.replace_due())
             && let Life::Alive { pid, .. } = &self.life

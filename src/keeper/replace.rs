@@ -7,7 +7,7 @@
 //!
 //! What the next image has to know that is not in `keeper.tab` goes along in a memory file: configuration, what
 //! children inherit, and the numbers of descriptors that must not be closed meanwhile: the lock, the bank, and
-//! the log pipes, so that nothing a service says before it ends is lost. Signals stay blocked, so those that
+//! the log pipes with their segments, so that nothing a service says before it ends is lost. Signals stay blocked, so those that
 //! come in between wait. All other descriptors are opened anew: for its own children the number is as good.
 
 use std::ffi::{CString, OsString};
@@ -49,7 +49,8 @@ pub(crate) struct Handed {
     pub inherited: Inherited,
     pub orphans: u64,
     pub bank: Vec<(Vec<u8>, OwnedFd)>,
-    pub pipes: Vec<OwnedFd>,
+    /// Log pipes: slot, pipe, segment.
+    pub logs: Vec<(u32, OwnedFd, OwnedFd)>,
 }
 
 // ---- the image that goes ------------------------------------------------------------------------------------------
@@ -117,7 +118,10 @@ impl Keeper {
             let Some((name, fd)) = self.bank.get(n) else { break };
             keep(&mut items, Tag::Bank, fd.as_raw_fd(), name);
         }
-        self.logs.pipes().for_each(|fd| keep(&mut items, Tag::Pipe, fd, b""));
+        for (slot, pipe, segment) in self.logs.all() {
+            keep(&mut items, Tag::Pipe, pipe, &slot.to_ne_bytes());
+            keep(&mut items, Tag::Segment, segment, b"");
+        }
         items.put(Tag::Orphans, self.orphans, b"");
         // SAFETY: a C string; the descriptor is new.
         let memory = sys::owned(unsafe { libc::memfd_create(c"keeper".as_ptr(), 0) })?;
@@ -172,8 +176,8 @@ pub(crate) fn handed(members: Members) -> Option<(Config, File, Handed)> {
     let mut config =
         Config { daemon: Vec::new(), state: Default::default(), notify: None, init: false, members };
     let mut handed =
-        Handed { inherited: Inherited::default(), orphans: 0, bank: Vec::new(), pipes: Vec::new() };
-    let mut lock = None;
+        Handed { inherited: Inherited::default(), orphans: 0, bank: Vec::new(), logs: Vec::new() };
+    let (mut lock, mut pipe) = (None, None);
     for (tag, value, bytes) in items.iter() {
         // SAFETY: left open for this process, and named once.
         let fd = || unsafe { OwnedFd::from_raw_fd(value as RawFd) };
@@ -190,7 +194,8 @@ pub(crate) fn handed(members: Members) -> Option<(Config, File, Handed)> {
             Some(Tag::Orphans) => handed.orphans = value,
             Some(Tag::Lock) => lock = Some(File::from(fd())),
             Some(Tag::Bank) => handed.bank.push((bytes.to_vec(), fd())),
-            Some(Tag::Pipe) => handed.pipes.push(fd()),
+            Some(Tag::Pipe) => pipe = bytes.try_into().ok().map(|slot| (u32::from_ne_bytes(slot), fd())),
+            Some(Tag::Segment) => handed.logs.extend(pipe.take().map(|(slot, pipe)| (slot, pipe, fd()))),
             None => {}
         }
     }
@@ -201,7 +206,8 @@ pub(crate) fn handed(members: Members) -> Option<(Config, File, Handed)> {
 impl Handed {
     /// Makes room below: numbers under `least` are for starts.
     pub fn move_above(&mut self, least: RawFd) {
-        let held = self.bank.iter_mut().map(|(_, fd)| fd).chain(&mut self.pipes);
+        let logs = self.logs.iter_mut().flat_map(|(_, pipe, segment)| [pipe, segment]);
+        let held = self.bank.iter_mut().map(|(_, fd)| fd).chain(logs);
         held.for_each(|fd| sys::move_above(fd, least));
     }
 }
@@ -227,13 +233,16 @@ enum Tag {
     Lock,
     Bank,
     Pipe,
+    Segment,
 }
 
 impl Tag {
     fn from_number(number: u8) -> Option<Tag> {
         use Tag::*;
-        let all =
-            [Daemon, State, Notify, Init, SoftFiles, HardFiles, Slack, Blocked, Orphans, Lock, Bank, Pipe];
+        let all = [
+            Daemon, State, Notify, Init, SoftFiles, HardFiles, Slack, Blocked, Orphans, Lock, Bank, Pipe,
+            Segment,
+        ];
         all.into_iter().find(|tag| *tag as u8 == number)
     }
 }
