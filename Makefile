@@ -1,10 +1,11 @@
 # What there is to run. Debian or Ubuntu with Rust is enough; what else is needed is installed with apt.
 
-.PHONY: help build demo test bench clean
+.PHONY: help build demo chaos test bench clean
 
 help:
 	@echo "make build   the program: target/release/woodward"
 	@echo "make demo    fourteen real services, three killed, why each came back"
+	@echo "make chaos   the same services, ten minutes of faults (SEED=1 FOR=10m)"
 	@echo "make test    everything that must pass"
 	@echo "make bench   the figures of BENCHMARKS.md (root, a quiet machine)"
 	@echo "make clean   removes what was built"
@@ -15,6 +16,10 @@ build:
 demo: build
 	examples/mini-acs/install
 	examples/mini-acs/demo
+
+chaos: build
+	examples/mini-acs/install
+	examples/mini-acs/chaos
 
 # The replay of the recorded Erlang traces and the tests with the real mini-ACS are part of `cargo test`.
 test: build

@@ -216,7 +216,9 @@ impl Record {
     pub fn why(&self, path: &str, view: &View, zone: i32) -> Why {
         let facts = {
             let ledger = lock(&self.0.ledger);
-            let incidents: Vec<u64> = ledger.within(path).iter().map(|fact| fact.incident).collect();
+            let mut incidents: Vec<u64> = ledger.within(path).iter().map(|fact| fact.incident).collect();
+            // What belongs to none: harm on purpose.
+            incidents.push(0);
             ledger.of_incidents(&incidents)
         };
         let rows: Vec<_> = view.rows().collect();

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! What follows from one cause has one incident, so the first fact of an incident says whose fault the rest of it is.
-//! Incidents are numbered anew by each daemon. Between two daemons there is a gap: what is adopted after it was up all
+//! Incidents are numbered anew by a daemon that follows none of the same boot. Between two daemons there is a gap: what is adopted after it was up all
 //! the time; what has to be started again ended in it, nobody saw when, and is down from the second daemon's start.
 
 use std::collections::{HashMap, HashSet};
@@ -226,7 +226,9 @@ impl Reader {
         let rebooted = last.is_some() && self.boot.is_some() && last != self.boot;
         self.gap = (!self.tracks.is_empty()).then_some(Gap { from: before, rebooted });
         self.begin = self.at;
-        self.origins.clear();
+        if !fact.flag("follows") {
+            self.origins.clear();
+        }
         self.tracks.values_mut().for_each(|track| track.mentioned = false);
     }
 

@@ -123,6 +123,7 @@ fn because(chain: &Chain<'_>, cause: &FactLine) -> Option<String> {
     let whom = if itself { "it" } else { cause.path.as_str() };
     let by = cause.word("by");
     let fate = match cause.kind.as_str() {
+        "ended" if chain.chaos.is_some() => "was killed by chaos".to_owned(),
         "ended" => fate(cause),
         "sick" => "failed its health check".to_owned(),
         "start_failed" => cause.text.replacen("start failed: ", "could not be started: ", 1),

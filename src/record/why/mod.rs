@@ -116,6 +116,8 @@ struct Chain<'a> {
     path: &'a str,
     /// Its facts, the cause first; empty: nothing ever happened to the path.
     all: Vec<&'a FactLine>,
+    /// The harm on purpose that the cause came from.
+    chaos: Option<&'a FactLine>,
 }
 
 impl<'a> Chain<'a> {
@@ -133,8 +135,11 @@ impl<'a> Chain<'a> {
         };
         let any = |run: &'a [FactLine]| Some((run, run.iter().rfind(touched)?.incident));
         let last = runs().find_map(happened).or_else(|| runs().find_map(any));
-        let Some((run, incident)) = last else { return Chain { path, all: Vec::new() } };
-        Chain { path, all: run.iter().filter(|fact| fact.incident == incident).collect() }
+        let Some((run, incident)) = last else { return Chain { path, all: Vec::new(), chaos: None } };
+        let chain =
+            Chain { path, all: run.iter().filter(|fact| fact.incident == incident).collect(), chaos: None };
+        let chaos = chain.cause().and_then(|cause| harm(run, cause));
+        Chain { chaos, ..chain }
     }
 
     /// Where it began.
@@ -157,12 +162,20 @@ impl<'a> Chain<'a> {
             },
             text: match fact.kind.as_str() {
                 "restart" => super::fact::restart_clause(fact, &self.along(at)),
+                // It was, in a way; the step before says so.
+                "ended" if self.chaos.is_some() => fact.text.replace(", not sent by woodward", ""),
                 _ => fact.text.clone(),
             },
             fact: (**fact).clone(),
         };
         let told = self.all.iter().enumerate().filter(|(at, fact)| self.tells(*at, fact));
-        told.map(step).collect()
+        let harm = self.chaos.map(|fact| Step {
+            after: 0,
+            who: fact.path.clone(),
+            text: fact.text.clone(),
+            fact: fact.clone(),
+        });
+        harm.into_iter().chain(told.map(step)).collect()
     }
 
     /// Whether a fact says something about this path that no other says better.
@@ -258,6 +271,19 @@ fn some(names: &[&str]) -> String {
         [one, two] => format!("{one} and {two}"),
         [one, two, more @ ..] => format!("{one}, {two} and {} more", more.len()),
     }
+}
+
+/// What `woodward chaos` did to the process of which `cause` tells the end, if it was that.
+fn harm<'a>(run: &'a [FactLine], cause: &FactLine) -> Option<&'a FactLine> {
+    let killed = cause.kind == "ended" && cause.word("exit") == Some("SIGKILL") && !cause.flag("asked");
+    let done = |fact: &&FactLine| {
+        fact.kind == "chaos"
+            && fact.path == cause.path
+            && fact.generation == cause.generation
+            && fact.text.contains("SIGKILL")
+            && fact.at <= cause.at
+    };
+    run.iter().rfind(done).filter(|_| killed)
 }
 
 /// OTP's reports say again what the facts beside them say.

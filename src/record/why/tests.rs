@@ -327,3 +327,18 @@ fn without_a_daemon_the_last_run_that_knows_it_is_told() {
     "#);
     assert_eq!(check("acs/other", &facts, &[], &[], AT), "nothing is recorded about acs/other\n");
 }
+
+#[test]
+fn harm_on_purpose_is_told_as_the_cause() {
+    let mut facts = mock_up();
+    let channel = "acs/logging/channel";
+    let text = "chaos: SIGKILL to its main process, pid 91211".to_owned();
+    facts.insert(0, FactLine::note(AT - 1, 0, channel, 2, "chaos", text));
+    let text = check("acs/logging/logger", &facts, &[], &[], AT + 5000);
+    assert!(
+        text.starts_with("acs/logging/logger was restarted because acs/logging/channel was killed by chaos"),
+        "{text}"
+    );
+    assert!(text.contains("channel   chaos: SIGKILL to its main process, pid 91211"), "{text}");
+    assert!(!text.contains("not sent by woodward"), "{text}");
+}
