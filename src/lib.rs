@@ -1,5 +1,9 @@
 //! woodward: supervision trees by Erlang's rules for the services of a machine.
 
+#[cfg(feature = "full")]
+pub mod cli;
+#[cfg(not(feature = "full"))]
+#[path = "cli/small.rs"]
 pub mod cli;
 pub mod control;
 pub mod os;

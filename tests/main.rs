@@ -7,6 +7,7 @@ mod bed;
 mod chaos;
 mod cli;
 mod health;
+mod init;
 mod keeper_death;
 mod luck;
 mod readiness;

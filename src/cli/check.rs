@@ -15,6 +15,9 @@ pub struct Args {
     /// Warnings count as errors: exit 78
     #[arg(long)]
     strict: bool,
+    /// The tree is to run as an init: PID 1, or run --init
+    #[arg(long)]
+    init: bool,
     /// Give a variable of the tree a value
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable)]
     vars: Vec<(String, String)>,
@@ -22,7 +25,8 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: Args) -> ExitCode {
-    let options = Options { vars: args.vars, ..Options::of_this_process() };
+    let mut options = Options { vars: args.vars, ..Options::of_this_process() };
+    options.init |= args.init;
     let mut worst = Code::Done;
     for file in &args.files {
         let (text, code) = check(file, &options, args.strict);

@@ -11,35 +11,43 @@ use woodward_keeper::init::{self, Command, Reach};
 use super::report::Failure;
 
 /// How one command is supervised.
-#[derive(clap::Args)]
-#[group(skip)]
-#[command(next_help_heading = "For run -- COMMAND")]
+#[cfg_attr(feature = "full", derive(clap::Args))]
+#[cfg_attr(feature = "full", group(skip))]
+#[cfg_attr(feature = "full", command(next_help_heading = "For run -- COMMAND"))]
 pub(super) struct Args {
     /// One command instead of trees, supervised as an init does it
-    #[arg(last = true, value_name = "COMMAND", conflicts_with_all = ["files", "vars", "socket", "state", "set", "init"])]
-    command: Vec<OsString>,
+    #[cfg_attr(feature = "full", arg(last = true, value_name = "COMMAND", conflicts_with_all = ["files", "vars", "socket", "state", "set", "init"]))]
+    pub(super) command: Vec<OsString>,
     /// Whom signals reach: `tree` (SIGTERM all, others the command), `group`
     /// (SIGTERM all, others its process group), `process` (the command only)
-    #[arg(long, value_name = "WHOM", value_parser = reach, requires = "command")]
-    signals: Option<Reach>,
+    #[cfg_attr(feature = "full", arg(long, value_name = "WHOM", value_parser = reach))]
+    pub(super) signals: Option<Reach>,
     /// Turn one signal into another, e.g. 15:3 or TERM:QUIT; 15:0: drop it
-    #[arg(long, value_name = "FROM:TO", value_parser = rewrite, requires = "command")]
-    rewrite: Vec<(u8, u8)>,
+    #[cfg_attr(feature = "full", arg(long, value_name = "FROM:TO", value_parser = rewrite))]
+    pub(super) rewrite: Vec<(u8, u8)>,
     /// Exit codes of the command that are reported as 0
-    #[arg(long, value_name = "CODE", requires = "command", value_delimiter = ',')]
-    success: Vec<u8>,
+    #[cfg_attr(feature = "full", arg(long, value_name = "CODE", value_delimiter = ','))]
+    pub(super) success: Vec<u8>,
     /// Time for what the command leaves behind, before SIGKILL [default: 5s]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, requires = "command")]
-    grace: Option<Duration>,
+    #[cfg_attr(feature = "full", arg(long, value_name = "TIME", value_parser = humantime::parse_duration))]
+    pub(super) grace: Option<Duration>,
     /// Be sent this signal when the parent process ends
-    #[arg(long, value_name = "SIGNAL", value_parser = signal, requires = "command")]
-    parent_death: Option<u8>,
+    #[cfg_attr(feature = "full", arg(long, value_name = "SIGNAL", value_parser = signal))]
+    pub(super) parent_death: Option<u8>,
     /// Say which orphans are reaped
-    #[arg(long, short, requires = "command")]
-    verbose: bool,
+    #[cfg_attr(feature = "full", arg(long, short))]
+    pub(super) verbose: bool,
 }
 
 impl Args {
+    /// An option for a command, and no command.
+    pub fn is_stray(&self) -> bool {
+        let Args { command, signals, rewrite, success, grace, parent_death, verbose } = self;
+        let lists = rewrite.is_empty() && success.is_empty();
+        let given = signals.is_some() || grace.is_some() || parent_death.is_some() || *verbose || !lists;
+        command.is_empty() && given
+    }
+
     /// `run -- COMMAND`, not `run FILE`.
     pub fn is_given(&self) -> bool {
         !self.command.is_empty()
@@ -63,7 +71,7 @@ pub(super) fn run(args: Args) -> ExitCode {
     }))
 }
 
-fn reach(text: &str) -> Result<Reach, String> {
+pub(super) fn reach(text: &str) -> Result<Reach, String> {
     match text {
         "tree" => Ok(Reach::Tree),
         "group" => Ok(Reach::Group),
@@ -72,13 +80,13 @@ fn reach(text: &str) -> Result<Reach, String> {
     }
 }
 
-fn rewrite(text: &str) -> Result<(u8, u8), String> {
+pub(super) fn rewrite(text: &str) -> Result<(u8, u8), String> {
     let (from, to) = text.split_once(':').ok_or("not FROM:TO")?;
     Ok((signal(from)?, if to == "0" { 0 } else { signal(to)? }))
 }
 
 /// A number or a name, with or without SIG.
-fn signal(text: &str) -> Result<u8, String> {
+pub(super) fn signal(text: &str) -> Result<u8, String> {
     if let Ok(number @ 1..=64) = text.parse::<u8>() {
         return Ok(number);
     }

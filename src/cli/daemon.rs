@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use nix::unistd::{Gid, Group};
+use nix::unistd::Gid;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use woodward_engine::Exit;
@@ -17,7 +17,7 @@ use woodward_engine::effect::TreeEnd;
 
 use super::passing;
 use super::report::{Code, Failure};
-use super::run::{Trees, plans, refused, variable};
+use super::run::{Trees, plans, refused};
 use super::trial;
 use crate::control::{BindError, Door, Upgrade, bind, serve};
 use crate::os::notify::{NotifyServer, Stranger};
@@ -28,6 +28,7 @@ use crate::runtime::faults::Faults;
 use crate::runtime::view::State;
 use crate::runtime::{self, Ends, Handle, Surroundings, Who};
 use crate::settings::{self, Chaos, Flag, Loaded, Said, Settings};
+use crate::tree::accounts;
 
 /// Who is waited for is said after this time.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -37,21 +38,21 @@ const PAUSE: Duration = Duration::from_secs(1);
 const EXTEND: Duration = Duration::from_secs(10);
 
 /// The daemon itself, started by its keeper.
-#[derive(clap::Args)]
+#[cfg_attr(feature = "full", derive(clap::Args))]
 pub struct Args {
-    #[command(flatten)]
-    trees: Trees,
-    #[arg(long)]
-    socket: PathBuf,
-    #[arg(long)]
+    #[cfg_attr(feature = "full", command(flatten))]
+    pub(super) trees: Trees,
+    #[cfg_attr(feature = "full", arg(long))]
+    pub(super) socket: PathBuf,
+    #[cfg_attr(feature = "full", arg(long))]
     pub(super) run: PathBuf,
-    #[arg(long)]
-    history: Option<PathBuf>,
-    #[arg(long, value_parser = variable)]
-    set: Vec<Flag>,
+    #[cfg_attr(feature = "full", arg(long))]
+    pub(super) history: Option<PathBuf>,
+    #[cfg_attr(feature = "full", arg(long, value_parser = super::run::variable))]
+    pub(super) set: Vec<Flag>,
     /// Whoever started woodward wants to be told (sd_notify)
-    #[arg(long)]
-    notified: bool,
+    #[cfg_attr(feature = "full", arg(long))]
+    pub(super) notified: bool,
 }
 
 /// Does it.
@@ -219,8 +220,8 @@ fn group(settings: &Settings) -> Result<Option<Gid>, Failure> {
     if name.is_empty() {
         return Ok(None);
     }
-    match Group::from_name(name) {
-        Ok(Some(group)) => Ok(Some(group.gid)),
+    match accounts::group(name) {
+        Ok(Some(group)) => Ok(Some(Gid::from_raw(group))),
         _ => {
             let message =
                 format!("cannot let group {name} in (setting `socket_group`): there is no such group");

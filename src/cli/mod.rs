@@ -89,6 +89,7 @@ enum Verb {
 pub fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     if args.next().is_some_and(|verb| verb == stage::VERB) {
+        woodward_keeper::first::unblock();
         return stage::enter(args);
     }
     if let Some(code) = woodward_keeper::resume(crate::os::members) {

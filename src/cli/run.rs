@@ -18,36 +18,39 @@ use crate::settings::{self, Flag, Refused};
 use crate::tree::{self, Diagnostic, Options, Plan, Severity, sockets};
 
 /// Runs the trees of these files: the daemon, in the foreground.
-#[derive(clap::Args)]
-#[command(after_help = "woodward settings: all that --set takes, and what holds.")]
+#[cfg_attr(feature = "full", derive(clap::Args))]
+#[cfg_attr(
+    feature = "full",
+    command(after_help = "woodward settings: all that --set takes, and what holds.")
+)]
 pub struct Args {
-    #[command(flatten)]
+    #[cfg_attr(feature = "full", command(flatten))]
     pub(super) trees: Trees,
     /// Listen on this socket
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
+    #[cfg_attr(feature = "full", arg(long, value_name = "PATH"))]
+    pub(super) socket: Option<PathBuf>,
     /// Keep run state and history in this directory
-    #[arg(long, value_name = "DIR")]
-    state: Option<PathBuf>,
+    #[cfg_attr(feature = "full", arg(long, value_name = "DIR"))]
+    pub(super) state: Option<PathBuf>,
     /// Change a setting, such as format=json
-    #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
-    set: Vec<Flag>,
-    /// Be an init where this is not PID 1: tell orphans, pass signals on
-    #[arg(long)]
-    init: bool,
-    #[command(flatten)]
-    command: command::Args,
+    #[cfg_attr(feature = "full", arg(long, value_name = "KEY=VALUE", value_parser = variable))]
+    pub(super) set: Vec<Flag>,
+    #[cfg_attr(feature = "full", command(flatten))]
+    pub(super) command: command::Args,
 }
 
 /// Which trees.
-#[derive(clap::Args)]
+#[cfg_attr(feature = "full", derive(clap::Args))]
 pub(super) struct Trees {
     /// Tree files [default: all in the setting `trees`]
-    #[arg(value_name = "FILE")]
+    #[cfg_attr(feature = "full", arg(value_name = "FILE"))]
     pub(super) files: Vec<PathBuf>,
     /// Set a variable of the trees
-    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable)]
+    #[cfg_attr(feature = "full", arg(long = "var", value_name = "NAME=VALUE", value_parser = variable))]
     pub(super) vars: Vec<(String, String)>,
+    /// Be an init where this is not PID 1: tell orphans, pass signals on
+    #[cfg_attr(feature = "full", arg(long))]
+    pub(super) init: bool,
 }
 
 pub(super) fn variable(text: &str) -> Result<(String, String), String> {
@@ -57,6 +60,10 @@ pub(super) fn variable(text: &str) -> Result<(String, String), String> {
 
 /// Does it.
 pub fn run(args: Args) -> ExitCode {
+    if args.command.is_stray() {
+        let message = "cannot read the command line: an option for a command, and no -- COMMAND";
+        return Failure::usage(message).hint("woodward run --help").report();
+    }
     if args.command.is_given() {
         return command::run(args.command);
     }
@@ -88,7 +95,7 @@ fn prepare(mut args: Args) -> Result<woodward_keeper::Config, Failure> {
     alone_on(&places.socket)?;
     let notify = std::env::var("NOTIFY_SOCKET").ok().filter(|address| !address.is_empty());
     let daemon = daemon(&args, &places, notify.is_some())?;
-    let init = args.init || std::process::id() == 1;
+    let init = args.trees.init || std::process::id() == 1;
     Ok(woodward_keeper::Config { daemon, state: places.run, notify, init, members: os::members })
 }
 
@@ -107,6 +114,7 @@ fn id_of(file: &Path) -> Option<String> {
 pub(super) fn plans(trees: &Trees) -> Result<(Vec<Plan>, Vec<Diagnostic>), Failure> {
     let mut options = Options::of_this_process();
     options.vars = trees.vars.clone();
+    options.init |= trees.init;
     let mut plans: Vec<Plan> = Vec::new();
     let mut all = Vec::new();
     for file in &trees.files {
@@ -208,6 +216,9 @@ fn daemon(args: &Args, places: &Places, notified: bool) -> Result<Vec<CString>, 
         if let Some(path) = path {
             line.extend([option.into(), absolute(path).into_os_string()]);
         }
+    }
+    if args.trees.init || std::process::id() == 1 {
+        line.push("--init".into());
     }
     if notified {
         line.push("--notified".into());

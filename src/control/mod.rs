@@ -21,23 +21,39 @@
 //! | `POST /v1/chaos?path=&fault=&time=&pick=` | one fault, done (setting `chaos`) |
 //! | `POST /v1/start`, `stop`, `restart`, `hold`, `release` `?path=…` | JSON lines as it happens, the outcome last |
 
+#[cfg(feature = "full")]
 mod ask;
 pub mod bind;
+#[cfg(feature = "full")]
 pub mod client;
+#[cfg(feature = "full")]
 mod company;
+#[cfg(feature = "full")]
 mod follow;
+#[cfg(feature = "full")]
 mod harm;
+#[cfg(feature = "full")]
 mod house;
 pub mod message;
+#[cfg(feature = "full")]
 mod params;
 pub mod places;
 pub mod resolve;
+#[cfg(feature = "full")]
 mod server;
+#[cfg(feature = "full")]
 mod show;
+#[cfg(not(feature = "full"))]
+pub mod small;
 mod upgrade;
+#[cfg(feature = "full")]
 mod uptime;
 
 pub use bind::{BindError, bind};
+#[cfg(feature = "full")]
 pub use house::House;
+#[cfg(feature = "full")]
 pub use server::{Door, serve};
+#[cfg(not(feature = "full"))]
+pub use small::{Door, serve};
 pub use upgrade::Upgrade;

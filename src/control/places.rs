@@ -7,7 +7,7 @@
 //! | history | `/var/lib/woodward/ID/` | `$XDG_STATE_HOME/woodward/ID/`, else `~/.local/state` |
 //!
 //! Where the first is not to be had (no such directory, read-only), socket and run state go to `/tmp/woodward-UID/`,
-//! then `/dev/shm/woodward-UID/`: mode 0700, owner checked, because others may write beside them. `--state DIR` puts
+//! then `/dev/shm/woodward-UID/`, `/dev/woodward-UID/` (in containers with a read-only root): mode 0700, owner checked, because others may write beside them. `--state DIR` puts
 //! run state into `DIR/ID/run` and history into `DIR/ID/history`; `--socket` settles the socket. The settings
 //! `runtime_directory` and `state_directory` take the place of the first two columns for all trees of a host; a
 //! directory named there is used or refused, nothing else is tried.
@@ -84,7 +84,7 @@ impl Host {
                 from("XDG_STATE_HOME").or_else(home).map(|dir| dir.join("woodward")),
             )
         };
-        let shared = ["/tmp", "/dev/shm"].map(|dir| PathBuf::from(format!("{dir}/woodward-{uid}")));
+        let shared = ["/tmp", "/dev/shm", "/dev"].map(|dir| PathBuf::from(format!("{dir}/woodward-{uid}")));
         let others = vec![PathBuf::from(SYSTEM)];
         let set = |directory: &PathBuf| Some(directory.clone()).filter(|dir| !dir.as_os_str().is_empty());
         let named = set(&settings.runtime_directory);

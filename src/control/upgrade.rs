@@ -2,14 +2,20 @@
 
 use std::path::PathBuf;
 
+#[cfg(feature = "full")]
 use axum::extract::State;
+#[cfg(feature = "full")]
 use axum::http::StatusCode;
+#[cfg(feature = "full")]
 use axum::response::Response;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
+#[cfg(feature = "full")]
 use super::house::House;
 use super::message::Problem;
+#[cfg(feature = "full")]
 use super::params::Params;
+#[cfg(feature = "full")]
 use super::server::{Desk, json};
 
 /// What was asked for, with the one answer: the trial run went well and the daemon is about to end, or why not.
@@ -24,6 +30,7 @@ pub struct Upgrade {
 /// Where such wishes go.
 pub type Upgrades = UnboundedSender<Upgrade>;
 
+#[cfg(feature = "full")]
 pub(super) async fn upgrade<H: House>(
     State(desk): State<Desk<H>>,
     mut params: Params,

@@ -170,6 +170,7 @@ impl Keeper {
     fn daemon_gone(&mut self, since: u64, now: u64) {
         self.close_channel();
         match (self.code, self.stop) {
+            (Some(_), _) if self.init && self.table.living() == 0 => {}
             (Some(_), _) => self.kill_all(now),
             (None, Stop::No) if self.is_being_replaced() => self.life = Life::Resting { until: now },
             (None, Stop::No | Stop::Told { .. }) => self.daemon_rests(since, now),

@@ -86,6 +86,8 @@ struct Init {
     state: State,
     strays: Strays,
     terminal: Terminal,
+    /// When to kill again.
+    again: u64,
 }
 
 /// Runs the command until it and everything below has ended. The exit code: the command's own, 128 + n if signal n
@@ -121,7 +123,7 @@ pub fn supervise(command: Command) -> u8 {
         libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0);
         libc::chdir(c"/".as_ptr());
     }
-    Init { command, pid, state: State::Running, strays: Strays::default(), terminal }.run()
+    Init { command, pid, state: State::Running, strays: Strays::default(), terminal, again: 0 }.run()
 }
 
 /// Before an init ends with this code: whoever is left is told, given five seconds, then killed.
@@ -135,8 +137,14 @@ pub(crate) fn leave(code: u8) -> u8 {
         parent_death: None,
         verbose: false,
     };
-    let mut init =
-        Init { command, pid: 0, state: State::Running, strays: Strays::default(), terminal: Terminal(None) };
+    let mut init = Init {
+        command,
+        pid: 0,
+        state: State::Running,
+        strays: Strays::default(),
+        terminal: Terminal(None),
+        again: 0,
+    };
     init.ended(code);
     init.run()
 }
@@ -162,6 +170,12 @@ impl Init {
                     continue;
                 }
                 State::Killing { code, until } if now >= until => return code,
+                // Again: somebody may have been forked meanwhile.
+                State::Killing { .. } if now >= self.again => {
+                    self.again = now + AGAIN;
+                    strays::kill();
+                    continue;
+                }
                 State::Leaving { until, .. } | State::Killing { until, .. } => Some(until.min(now + AGAIN)),
             };
             if let Some(signal) = wait_for_signal(wake.map(|at| Duration::from_nanos(at - now))) {
@@ -210,7 +224,6 @@ impl Init {
     }
 
     fn kill(&mut self, code: u8, now: u64) {
-        strays::kill();
         self.state = State::Killing { code, until: now + HOPELESS };
     }
 

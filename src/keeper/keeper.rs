@@ -84,6 +84,8 @@ pub(crate) struct Keeper {
     pub cgroup_kill: Option<File>,
     pub channel: Option<Channel>,
     pub life: Life,
+    /// It is an init: whoever is left at the end is told first, after the loop.
+    pub init: bool,
     pub rest: Rest,
     pub image: Vec<u8>,
     pub listener: Option<Listener>,
@@ -134,6 +136,7 @@ impl Keeper {
         keeper.image = setup::image(config);
         keeper.listener = config.notify.as_deref().and_then(|address| Listener::new(address).ok());
         keeper.life = Life::Resting { until: 0 };
+        keeper.init = config.init;
         keeper.may_be_replaced(config, &inherited, lock);
         match Tab::open(&config.state) {
             Ok((tab, past)) => {
@@ -184,6 +187,7 @@ impl Keeper {
             cgroup_kill: None,
             channel: None,
             life: Life::Gone,
+            init: false,
             rest: Rest::default(),
             image: Vec::new(),
             listener: None,

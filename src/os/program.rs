@@ -1,17 +1,17 @@
 //! From a [`Program`] to what the keeper executes: the file is searched, names of users and groups become
 //! numbers, directories are made. And back: from the step that failed to an error a person understands.
 
-use std::ffi::CString;
 use std::fs;
 use std::io::{self, BufRead, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Gid, Group, Uid, User};
+use nix::unistd::{Gid, Uid};
 use woodward_keeper::image::{self, Ids, Image, Step};
 
 use super::{Program, SpawnError};
+use crate::tree::accounts::{self, User};
 use crate::tree::{Identity, Resource, Stdin};
 
 /// Searched when the environment has no `PATH`.
@@ -71,63 +71,48 @@ pub(super) fn ids(identity: &Identity) -> Result<Option<Ids>, SpawnError> {
         return Ok(None);
     }
     let user = user.as_deref().map(find_user).transpose()?;
-    let uid = user.as_ref().map_or_else(Uid::effective, |u| u.uid);
+    let own = (Uid::effective().as_raw(), Gid::effective().as_raw());
+    let uid = user.as_ref().map_or(own.0, |u| u.uid);
     let gid = match (group.as_deref(), &user) {
         (Some(name), _) => find_group(name)?,
         (None, Some(user)) => user.gid,
-        (None, None) => Gid::effective(),
+        (None, None) => own.1,
     };
     let mut groups = match &user {
-        Some(user) if !user.name.is_empty() => CString::new(user.name.as_str())
-            .map_err(io::Error::from)
-            .and_then(|name| nix::unistd::getgrouplist(&name, gid).map_err(io::Error::from))
+        Some(user) if !user.name.is_empty() => accounts::groups_of(&user.name, gid)
             .map_err(|source| SpawnError::Step { step: format!("groups of user {}", user.name), source })?,
         _ => vec![gid],
     };
     for name in supplementary_groups {
         groups.push(find_group(name)?);
     }
-    if !Uid::effective().is_root()
-        && (uid, gid) == (Uid::effective(), Gid::effective())
-        && supplementary_groups.is_empty()
-    {
+    if own.0 != 0 && (uid, gid) == own && supplementary_groups.is_empty() {
         // It is what it shall be, and may not ask for it.
         return Ok(None);
     }
-    let groups = groups.into_iter().map(Gid::as_raw).collect();
-    Ok(Some(Ids { uid: uid.as_raw(), gid: gid.as_raw(), groups }))
+    Ok(Some(Ids { uid, gid, groups }))
 }
 
-struct Account {
-    /// Empty: a number nobody has.
-    name: String,
-    uid: Uid,
-    gid: Gid,
-}
-
-fn find_user(text: &str) -> Result<Account, SpawnError> {
-    let found = match text.parse() {
-        Ok(number) => User::from_uid(Uid::from_raw(number)),
-        Err(_) => User::from_name(text),
-    };
-    match (found, text.parse()) {
-        (Ok(Some(user)), _) => Ok(Account { name: user.name, uid: user.uid, gid: user.gid }),
-        (Ok(None), Ok(number)) => {
-            Ok(Account { name: String::new(), uid: Uid::from_raw(number), gid: Gid::from_raw(number) })
-        }
-        (Ok(None), Err(_)) => Err(SpawnError::NoUser(text.to_owned())),
-        (Err(e), _) => Err(SpawnError::Step { step: format!("user {text}"), source: e.into() }),
+/// A number nobody has is a user without a name, whose group has the same number.
+fn find_user(text: &str) -> Result<User, SpawnError> {
+    let number: Option<u32> = text.parse().ok();
+    let found = number.map_or_else(|| accounts::user(text), accounts::user_numbered);
+    match (found, number) {
+        (Ok(Some(user)), _) => Ok(user),
+        (Ok(None), Some(number)) => Ok(User { name: String::new(), uid: number, gid: number }),
+        (Ok(None), None) => Err(SpawnError::NoUser(text.to_owned())),
+        (Err(source), _) => Err(SpawnError::Step { step: format!("user {text}"), source }),
     }
 }
 
-fn find_group(text: &str) -> Result<Gid, SpawnError> {
+fn find_group(text: &str) -> Result<u32, SpawnError> {
     if let Ok(number) = text.parse() {
-        return Ok(Gid::from_raw(number));
+        return Ok(number);
     }
-    match Group::from_name(text) {
-        Ok(Some(group)) => Ok(group.gid),
+    match accounts::group(text) {
+        Ok(Some(group)) => Ok(group),
         Ok(None) => Err(SpawnError::NoGroup(text.to_owned())),
-        Err(e) => Err(SpawnError::Step { step: format!("group {text}"), source: e.into() }),
+        Err(source) => Err(SpawnError::Step { step: format!("group {text}"), source }),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use woodward_engine::spec::{self, Exhausted, Kind, Order, Restart, Shutdown, Strategy};
 
+use super::accounts;
 use super::diagnostic::Report;
 use super::environment;
 use super::expand::{Level, Made};
@@ -165,13 +166,13 @@ fn host(report: &mut Report, settings: &Settings, plan: &WorkerPlan) {
     }
     if let (Some(user), Some(span)) = (&plan.identity.user, settings.span("user"))
         && user.parse::<u32>().is_err()
-        && !matches!(nix::unistd::User::from_name(user), Ok(Some(_)))
+        && !matches!(accounts::user(user), Ok(Some(_)))
     {
         report.host(span, format!("user {user} is not known on this host"));
     }
     if let (Some(group), Some(span)) = (&plan.identity.group, settings.span("group"))
         && group.parse::<u32>().is_err()
-        && !matches!(nix::unistd::Group::from_name(group), Ok(Some(_)))
+        && !matches!(accounts::group(group), Ok(Some(_)))
     {
         report.host(span, format!("group {group} is not known on this host"));
     }

@@ -10,6 +10,7 @@
 //! Every value keeps its place. A tree is checked as it is written ([`rules`]), then expanded child by child, and each
 //! child is decoded after inheritance with its variables replaced. Keys, kinds and defaults are tables in [`keys`].
 
+pub mod accounts;
 mod advice;
 mod decode;
 mod diagnostic;
@@ -70,6 +71,8 @@ pub struct Options {
     pub environment: BTreeMap<String, String>,
     /// Short name of this host: `${host}`. `--var host=` goes before it.
     pub host: String,
+    /// The tree runs as an init: PID 1 is given only so long to stop, so an unlimited `shutdown` is a warning.
+    pub init: bool,
 }
 
 impl Options {
@@ -81,6 +84,7 @@ impl Options {
             vars: Vec::new(),
             environment: std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect(),
             host: host.split('.').next().unwrap_or_default().to_owned(),
+            init: std::process::id() == 1,
         }
     }
 }
@@ -275,6 +279,14 @@ fn root(reader: &mut Reader, tree: &Table, id: String, options: &Options) -> Opt
         otp: false,
     };
     let root = reader.supervisor(tree, &settings, &level);
+    if options.init && settings.duration("shutdown").is_none() {
+        let message =
+            format!("{id} has no `shutdown`: an init that does not stop in time is killed with everything");
+        reader
+            .report()
+            .warning(tree.span, message)
+            .hint("shutdown = \"8s\" (docker waits 10 s, kubernetes 30 s)");
+    }
     let seed = seed(&[&id, &options.host]);
     Some(spec::Tree { id: id.into(), root, shutdown: settings.duration("shutdown"), seed })
 }

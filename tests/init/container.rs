@@ -1,0 +1,1 @@
+//! The image of `examples/container`, without a container engine.
