@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread::sleep;
@@ -62,6 +62,15 @@ impl Bed {
 
     /// `woodward run ARGS` with socket and state in this directory; returns at once.
     pub fn run<A: AsRef<OsStr>>(&mut self, args: &[A]) {
+        self.run_with(args, |command| command);
+    }
+
+    /// The same as this user and the group of that number.
+    pub fn run_as<A: AsRef<OsStr>>(&mut self, user: u32, args: &[A]) {
+        self.run_with(args, |command| command.uid(user).gid(user));
+    }
+
+    fn run_with<A: AsRef<OsStr>>(&mut self, args: &[A], change: impl Fn(&mut Command) -> &mut Command) {
         let output = fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -76,6 +85,7 @@ impl Bed {
             .arg(self.socket())
             .arg("--state")
             .arg(self.path().join("state"));
+        change(&mut command);
         self.daemon =
             Some(command.stdout(output).stderr(errors).spawn().expect("the program can be started"));
     }
