@@ -123,6 +123,8 @@ async fn live(args: Args, os: &Os, running: bool) -> Result<u8, Failure> {
     let places = Places { settings: settings.clone(), ..Places::new(args.run.clone(), args.history.clone()) };
     let record = Record::open(places, Some(os.clone()));
     let record = record.map_err(|e| cannot("keep records", e))?;
+    // There is one already only where this runs twice in a program, as in a test.
+    let _ = tracing::dispatcher::set_global_default(record.diagnostics());
     if let Some(why) = spoilt {
         record.fact(FactLine::note(clock::wall(), 0, "", 0, "settings_refused", why));
     }
@@ -144,6 +146,7 @@ async fn live(args: Args, os: &Os, running: bool) -> Result<u8, Failure> {
         evict_within,
     };
     let (upgrades, wishes) = unbounded_channel();
+    tracing::info!(found = os.found().len(), socket = %args.socket.display(), "the daemon has its records and its socket");
     let door = Door { group, settings: used(&args, loaded.said), upgrades: Some(upgrades) };
     let (handle, ended) = runtime::start(surroundings, plans).await;
     let server = tokio::spawn(serve(handle.clone(), listener, door));

@@ -138,7 +138,8 @@ async fn let_in(
     // In a task of its own: a panic there is an answer too, and not the end of the connection.
     match tokio::spawn(next.run(request)).await {
         Ok(response) => response,
-        Err(_) => {
+        Err(error) => {
+            tracing::error!(%error, "a request met a mistake in woodward itself");
             let problem = Problem::new(1, "cannot answer: a mistake in woodward itself")
                 .hint("the daemon's standard error says where; please report it");
             json(StatusCode::INTERNAL_SERVER_ERROR, &problem)

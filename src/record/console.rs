@@ -20,6 +20,8 @@ pub(super) enum Job {
     Lines(Out, Arc<Batch>),
     /// A fact.
     Fact(Arc<FactLine>),
+    /// A diagnostic of woodward's own, newline included.
+    Own(String),
 }
 
 /// Which of the two.
@@ -99,6 +101,7 @@ impl Work for Console {
         let (out, text) = match job {
             Job::Lines(out, batch) => (out, self.lines(&batch)),
             Job::Fact(line) => (Out::Error, self.fact(&line)),
+            Job::Own(text) => (Out::Error, text.into_bytes()),
         };
         match out {
             Out::Output => write_all(&std::io::stdout(), &text),

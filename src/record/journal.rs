@@ -2,8 +2,14 @@
 //!
 //! | field | of |
 //! |---|---|
-//! | `WOODWARD_PATH`, `WOODWARD_GENERATION`, `WOODWARD_INCIDENT`, `WOODWARD_SEQ` | lines and facts; the last is a number within this daemon, a gap in it shows lines that were dropped |
-//! | `WOODWARD_KIND`, `MESSAGE_ID`, and each field of the fact as `WOODWARD_<NAME>` | facts |
+//! | `WOODWARD_PATH`, `WOODWARD_CHILD` (its last part), `WOODWARD_GENERATION`, `WOODWARD_INCIDENT` | lines and facts |
+//! | `WOODWARD_SEQ` | number of the line within the output of its child, or of the fact: it goes on over deaths of the daemon, so a repeated one tells a repetition, and a gap shows lines that were dropped |
+//! | `SYSLOG_IDENTIFIER` | of lines the path, of facts `woodward` |
+//! | `PRIORITY` | of lines 6, or what `<N>` in front of them says (`sd-daemon(3)`); of facts their weight |
+//! | `MESSAGE_ID`, `WOODWARD_KIND`, and each field of the fact as `WOODWARD_<NAME>` (`WOODWARD_REASON`, `WOODWARD_STRATEGY`, ...) | facts |
+//!
+//! Facts come as `tracing` events through [`super::own`]; lines come in batches, because their journey from the pipe is
+//! only over when the journal has them. Both end in this device: it waits for journald, nobody else does.
 //!
 //! Format: <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>.
 
@@ -13,6 +19,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -21,35 +28,37 @@ use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 
 use super::Back;
 use super::device::Work;
-use super::fact::FactLine;
 use super::stream::Batch;
+use super::words::leaf;
 
 /// What can be asked of it.
 #[derive(Debug)]
 pub(super) enum Job {
     /// Lines of a child.
     Lines(Arc<Batch>),
-    /// A fact.
-    Fact(Arc<FactLine>),
+    /// A record of woodward's own, as it is sent.
+    Own(Vec<u8>),
 }
 
 /// The journal's thread.
 pub(super) struct Journal {
     socket: UnixDatagram,
     address: PathBuf,
-    /// The last record was refused, and that has been said.
-    refused: bool,
+    /// Records refused since the last that was taken; while there are any, that has been said.
+    lost: u64,
+    /// Records of our own that found no room in the queue.
+    unsent: Arc<AtomicU64>,
     back: Back,
 }
 
-/// Informational, and what a person should see, in syslog's numbers.
+/// Informational, in syslog's numbers.
 const INFO: u8 = 6;
-const WARNING: u8 = 4;
 
 impl Journal {
-    pub(super) fn open(address: &Path, back: Back) -> io::Result<Journal> {
+    /// `unsent`: counted up by whoever has a record of woodward's own that the queue does not take.
+    pub(super) fn open(address: &Path, unsent: Arc<AtomicU64>, back: Back) -> io::Result<Journal> {
         let socket = UnixDatagram::unbound()?;
-        Ok(Journal { socket, address: address.to_owned(), refused: false, back })
+        Ok(Journal { socket, address: address.to_owned(), lost: 0, unsent, back })
     }
 
     fn send(&mut self, datagram: &[u8]) -> bool {
@@ -58,15 +67,28 @@ impl Journal {
             Err(error) => Err(error),
             Ok(_) => Ok(()),
         };
-        let refused = std::mem::replace(&mut self.refused, result.is_err());
-        let Err(error) = result else { return true };
-        if !refused {
-            let address = self.address.display();
-            let text =
-                format!("cannot write to the journal at {address}: {error}; lines are dropped and counted");
-            self.back.note("", "journal_lost", text);
+        match result {
+            Ok(()) => {
+                let lost = std::mem::take(&mut self.lost) + self.unsent.swap(0, Ordering::Relaxed);
+                if lost > 0 {
+                    let s = if lost == 1 { "" } else { "s" };
+                    let text = format!("writes to the journal again; {lost} record{s} did not reach it");
+                    self.back.note("", "journal_back", text);
+                }
+                true
+            }
+            Err(error) => {
+                self.lost += 1;
+                if self.lost == 1 {
+                    let address = self.address.display();
+                    let text = format!(
+                        "cannot write to the journal at {address}: {error}; lines are dropped and counted"
+                    );
+                    self.back.note("", "journal_lost", text);
+                }
+                false
+            }
         }
-        false
     }
 
     /// A record too big for a datagram goes as a sealed file in memory.
@@ -98,8 +120,8 @@ impl Work for Journal {
                 batch.each(|seq, line| lost += u64::from(!self.send(&of_line(&batch, seq, line))));
                 batch.source.count_dropped(lost);
             }
-            Job::Fact(line) => {
-                self.send(&of_fact(&line));
+            Job::Own(record) => {
+                self.send(&record);
             }
         }
     }
@@ -107,62 +129,28 @@ impl Work for Journal {
 
 fn of_line(batch: &Batch, seq: u64, line: &[u8]) -> Vec<u8> {
     let mut record = Vec::with_capacity(line.len() + 256);
+    let (priority, line) = match line {
+        [b'<', digit @ b'0'..=b'7', b'>', rest @ ..] => (digit - b'0', rest),
+        _ => (INFO, line),
+    };
+    let path = &*batch.source.path;
     put(&mut record, "MESSAGE", line);
-    put_number(&mut record, "PRIORITY", u64::from(INFO));
-    put(&mut record, "SYSLOG_IDENTIFIER", batch.source.path.as_bytes());
-    put(&mut record, "WOODWARD_PATH", batch.source.path.as_bytes());
+    put_number(&mut record, "PRIORITY", u64::from(priority));
+    put(&mut record, "SYSLOG_IDENTIFIER", path.as_bytes());
+    put(&mut record, "WOODWARD_PATH", path.as_bytes());
+    put(&mut record, "WOODWARD_CHILD", leaf(path).as_bytes());
     put_number(&mut record, "WOODWARD_GENERATION", batch.turn.generation);
     put_number(&mut record, "WOODWARD_INCIDENT", batch.turn.incident);
     put_number(&mut record, "WOODWARD_SEQ", seq);
     record
 }
 
-fn of_fact(line: &FactLine) -> Vec<u8> {
-    let mut record = Vec::with_capacity(512);
-    let space = if line.path.is_empty() { "" } else { ": " };
-    put(&mut record, "MESSAGE", format!("{}{space}{}", line.path, line.text).as_bytes());
-    put(&mut record, "MESSAGE_ID", message_id(&line.kind).as_bytes());
-    put_number(&mut record, "PRIORITY", u64::from(priority(line)));
-    put(&mut record, "SYSLOG_IDENTIFIER", b"woodward");
-    put(&mut record, "WOODWARD_PATH", line.path.as_bytes());
-    put_number(&mut record, "WOODWARD_GENERATION", line.generation);
-    put_number(&mut record, "WOODWARD_INCIDENT", line.incident);
-    put_number(&mut record, "WOODWARD_SEQ", line.seq);
-    put(&mut record, "WOODWARD_KIND", line.kind.as_bytes());
-    for (name, value) in &line.fields {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        put(&mut record, &format!("WOODWARD_{}", name.to_uppercase()), value.as_bytes());
-    }
-    record
-}
-
-/// Warnings are what nobody asked for.
-fn priority(line: &FactLine) -> u8 {
-    let crash = line.kind == "ended" && !line.flag("asked") && line.word("reason") != Some("normal");
-    let trouble =
-        ["start_failed", "sick", "killed", "stuck", "limit_exceeded", "parked"].contains(&line.kind.as_str());
-    if crash || trouble || line.kind.ends_with("_lost") || line.kind.ends_with("_failed") {
-        WARNING
-    } else {
-        INFO
-    }
-}
-
-/// A name of 128 bits for each kind of fact, the same for ever: FNV-1a of `woodward:KIND`.
-fn message_id(kind: &str) -> String {
-    const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-    let bytes = b"woodward:".iter().chain(kind.as_bytes());
-    let id = bytes.fold(BASIS, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME));
-    format!("{id:032x}")
-}
-
-fn put_number(record: &mut Vec<u8>, name: &str, value: u64) {
+pub(super) fn put_number(record: &mut Vec<u8>, name: &str, value: u64) {
     put(record, name, value.to_string().as_bytes());
 }
 
 /// `NAME=value`, or with a length where the value has newlines.
-fn put(record: &mut Vec<u8>, name: &str, value: &[u8]) {
+pub(super) fn put(record: &mut Vec<u8>, name: &str, value: &[u8]) {
     record.extend_from_slice(name.as_bytes());
     if value.contains(&b'\n') {
         record.push(b'\n');

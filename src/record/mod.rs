@@ -20,8 +20,10 @@ pub mod fact;
 mod files;
 pub mod history;
 mod journal;
+pub mod kinds;
 mod ledger;
 mod logger;
+mod own;
 mod rate;
 pub mod recent;
 mod ring;
@@ -199,6 +201,11 @@ impl Record {
             Some(Ok(facts)) if !facts.is_empty() => facts,
             _ => lock(&self.0.ledger).within(""),
         }
+    }
+
+    /// Takes `tracing` events as woodward's own diagnostics: for the daemon to make it the program's.
+    pub fn diagnostics(&self) -> tracing::Dispatch {
+        self.0.sinks.own()
     }
 
     /// The greatest number of an incident that this or an earlier daemon of this boot has recorded and that is still known:

@@ -17,7 +17,11 @@ use crate::os::clock;
 
 /// The file that is appended to.
 #[derive(Debug)]
-pub(super) struct Recent(Rotating);
+pub(super) struct Recent {
+    file: Rotating,
+    /// The last append failed, and that has been said.
+    failing: bool,
+}
 
 /// A fact of an earlier daemon: enough to find it in a history, and its text.
 #[derive(Clone, Debug)]
@@ -44,12 +48,17 @@ impl Recent {
         };
         // What cannot be read is not known.
         let _ = history::each(&file(run), each);
-        (Recent(Rotating::new(file(run), Some(bytes / 2), 1)), facts)
+        (Recent { file: Rotating::new(file(run), Some(bytes / 2), 1), failing: false }, facts)
     }
 
     /// Appends a fact. What cannot be written is in memory, and on its way to the history.
     pub(super) fn push(&mut self, json: &[u8]) {
-        let _ = self.0.append(&history::encode(json));
+        let failed = self.file.append(&history::encode(json)).err().map(|unwritten| unwritten.error);
+        if let (Some(error), false) = (&failed, self.failing) {
+            let file = self.file.path().display();
+            tracing::error!(%file, %error, "the next daemon will not know all facts");
+        }
+        self.failing = failed.is_some();
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use tracing::dispatcher::{self, Dispatch};
 
 use super::console::{self, Console, Out};
 use super::device::Device;
@@ -9,6 +12,7 @@ use super::fact::FactLine;
 use super::files::{self, Files, LogFile};
 use super::journal::{self, Journal};
 use super::logger::Logger;
+use super::own::{self, Own};
 use super::recent::Earlier;
 use super::stream::{Batch, Sink};
 use super::{Back, Places, history};
@@ -18,12 +22,14 @@ use crate::tree::Output;
 /// The devices of this daemon.
 #[derive(Debug)]
 pub(super) struct Sinks {
-    journal: Option<Device<journal::Job>>,
-    console: Device<console::Job>,
+    journal: Option<Arc<Device<journal::Job>>>,
+    console: Arc<Device<console::Job>>,
     /// Somebody looks at it: it gets the lines and facts that the journal gets.
     terminal: bool,
     files: Device<files::Job>,
     history: bool,
+    /// Takes woodward's own records as events.
+    own: Dispatch,
 }
 
 impl Sinks {
@@ -39,22 +45,29 @@ impl Sinks {
         };
         let settings = &places.settings;
         let bound = settings.memory_queue.bytes();
+        let unsent = Arc::new(AtomicU64::new(0));
         let wanted = match settings.journal {
             settings::Journal::Auto => places.journal.exists(),
             settings::Journal::On => true,
             settings::Journal::Off => false,
         };
         let journal = match wanted {
-            true => Some(Journal::open(&places.journal, back.clone())?),
+            true => Some(Journal::open(&places.journal, unsent.clone(), back.clone())?),
             false => None,
         };
         let journal = journal.map(|journal| Device::start("journal", bound, journal, room())).transpose()?;
+        let journal = journal.map(Arc::new);
         let history = places.history.as_deref().map(|history| history::open(history, settings));
         let console = Console::new(settings.format);
+        let terminal = console.is_terminal();
+        let console = Arc::new(Device::start("console", bound, console, room())?);
+        let looked_at = Some(console.clone()).filter(|_| terminal || journal.is_none());
+        let own = Own::new(journal.clone(), unsent, looked_at, settings.log_level);
         Ok(Sinks {
+            own: Dispatch::new(own),
             journal,
-            terminal: console.is_terminal(),
-            console: Device::start("console", bound, console, room())?,
+            terminal,
+            console,
             history: history.is_some(),
             files: Device::start("files", bound, Files::new(history, back.clone()), room())?,
         })
@@ -77,7 +90,7 @@ impl Sinks {
     /// Whether all of these would take lines now.
     pub(super) fn have_room(&self, sinks: &[Sink]) -> bool {
         sinks.iter().all(|sink| match sink {
-            Sink::Journal => self.journal.as_ref().is_none_or(Device::has_room),
+            Sink::Journal => self.journal.as_ref().is_none_or(|journal| journal.has_room()),
             Sink::Console(_) => self.console.has_room(),
             Sink::File(_) => self.files.has_room(),
         })
@@ -114,12 +127,17 @@ impl Sinks {
         if self.history {
             self.files.send(files::Job::Fact(json.clone()), json.len());
         }
-        if let Some(journal) = &self.journal {
-            journal.send(journal::Job::Fact(line.clone()), json.len());
+        if self.journal.is_some() {
+            dispatcher::with_default(&self.own, || own::tell(line));
         }
         if (self.journal.is_none() || self.terminal) && console::shows(line) {
             self.console.send(console::Job::Fact(line.clone()), json.len());
         }
+    }
+
+    /// Who takes woodward's own diagnostics.
+    pub(super) fn own(&self) -> Dispatch {
+        self.own.clone()
     }
 
     /// Resolves when all that was handed over is done.

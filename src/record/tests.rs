@@ -400,7 +400,7 @@ async fn the_journal_gets_lines_and_facts_with_our_fields() {
     let journal = journal.expect("a socket");
     bed.stream.begin(3, 0x7f3a);
     bed.write("hello\n");
-    let fields = "MESSAGE=hello\nPRIORITY=6\nSYSLOG_IDENTIFIER=t/a\nWOODWARD_PATH=t/a\n\
+    let fields = "MESSAGE=hello\nPRIORITY=6\nSYSLOG_IDENTIFIER=t/a\nWOODWARD_PATH=t/a\nWOODWARD_CHILD=a\n\
                   WOODWARD_GENERATION=3\nWOODWARD_INCIDENT=32570\nWOODWARD_SEQ=1\n";
     assert_eq!(next_of_child(&journal), fields);
 
@@ -411,7 +411,8 @@ async fn the_journal_gets_lines_and_facts_with_our_fields() {
     let fact = String::from_utf8_lossy(&buffer[..n]);
     for field in [
         "MESSAGE=t/a: ended: SIGKILL, not sent by woodward",
-        "MESSAGE_ID=a00ee72ac0def314f98d566db8101924",
+        "MESSAGE_ID=a00ee72ac0de8314b98d566db8101924",
+        "WOODWARD_CHILD=a",
         "PRIORITY=4",
         "WOODWARD_KIND=ended",
         "WOODWARD_EXIT=SIGKILL",
