@@ -127,6 +127,7 @@ async fn live(args: Args, os: &Os, running: bool) -> Result<u8, Failure> {
     let _ = tracing::dispatcher::set_global_default(record.diagnostics());
     if let Some(why) = spoilt {
         record.fact(FactLine::note(clock::wall(), 0, "", 0, "settings_refused", why));
+        record.keep();
     }
     let listener = bind(&args.socket, group).map_err(|e| {
         let code = if matches!(e, BindError::Running { .. }) { Code::TryAgain } else { Code::NotPermitted };
@@ -254,6 +255,7 @@ fn report_strangers(record: Record) -> impl FnMut(Stranger) + Send {
             let text =
                 format!("a message of a stranger was not obeyed: pid {pid}, user {uid} ({count} so far)");
             record.fact(FactLine::note(clock::wall(), 0, "", 0, "stranger", text));
+            record.keep();
         }
     }
 }

@@ -37,6 +37,7 @@ pub(super) fn pass_on(handle: &Handle, os: &Os, signal: i32) {
     if !reached && !TOLD.swap(true, Ordering::Relaxed) {
         let text = format!("signal {signal} went to nobody: no essential service runs");
         handle.record().fact(FactLine::note(clock::wall(), 0, "", 0, "signal", text));
+        handle.record().keep();
     }
 }
 

@@ -18,8 +18,8 @@ use crate::settings::Format;
 pub(super) enum Job {
     /// Lines of a child.
     Lines(Out, Arc<Batch>),
-    /// A fact.
-    Fact(Arc<FactLine>),
+    /// Facts.
+    Facts(Arc<Vec<FactLine>>),
     /// A diagnostic of woodward's own, newline included.
     Own(String),
 }
@@ -43,7 +43,7 @@ const QUIET: [&str; 5] =
     ["starting", "dragged_along", "report_child_terminated", "report_start_error", "report_shutdown_error"];
 
 /// Whether a person at a terminal wants to see it.
-pub(super) fn shows(line: &FactLine) -> bool {
+fn shows(line: &FactLine) -> bool {
     !QUIET.contains(&line.kind.as_str())
 }
 
@@ -100,7 +100,10 @@ impl Work for Console {
     fn work(&mut self, job: Job) {
         let (out, text) = match job {
             Job::Lines(out, batch) => (out, self.lines(&batch)),
-            Job::Fact(line) => (Out::Error, self.fact(&line)),
+            Job::Facts(lines) => {
+                let shown = lines.iter().filter(|line| shows(line));
+                (Out::Error, shown.flat_map(|line| self.fact(line)).collect())
+            }
             Job::Own(text) => (Out::Error, text.into_bytes()),
         };
         match out {

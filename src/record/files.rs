@@ -18,8 +18,8 @@ use super::{Back, lock};
 pub(super) enum Job {
     /// Lines of a child to its file.
     Lines(Arc<LogFile>, Arc<Batch>),
-    /// A fact to the history, as JSON.
-    Fact(Arc<[u8]>),
+    /// So many facts to the history, as it has them.
+    Facts(Vec<u8>, u64),
     /// Facts of earlier daemons, oldest first: those that it did not write in time go to the history.
     Earlier(Vec<Earlier>),
 }
@@ -87,12 +87,16 @@ impl Files {
         };
         let marks: Vec<(u64, u64)> = facts.iter().map(|fact| (fact.seq, fact.at)).collect();
         let known = history::known(history::last(directory).as_ref(), &marks);
-        facts[known..].iter().for_each(|fact| self.fact(&fact.json));
+        let mut lines = Vec::new();
+        facts[known..].iter().for_each(|fact| history::encode(&fact.json, &mut lines));
+        if !lines.is_empty() {
+            self.facts(&lines, (facts.len() - known) as u64);
+        }
     }
 
-    fn fact(&mut self, json: &[u8]) {
+    fn facts(&mut self, lines: &[u8], facts: u64) {
         let Some(history) = &mut self.history else { return };
-        let outcome = history.append(&history::encode(json), 1, |_, _| Vec::new());
+        let outcome = history.append(lines, facts, |_, _| Vec::new());
         self.dirty = true;
         let text = match outcome {
             Outcome::Fine | Outcome::Fails { first: false, .. } => return,
@@ -114,7 +118,7 @@ impl Work for Files {
     fn work(&mut self, job: Job) {
         match job {
             Job::Lines(file, batch) => self.lines(&file, &batch),
-            Job::Fact(json) => self.fact(&json),
+            Job::Facts(lines, facts) => self.facts(&lines, facts),
             Job::Earlier(facts) => self.catch_up(&facts),
         }
     }

@@ -81,12 +81,11 @@ pub(super) fn open(directory: &Path, settings: &Settings) -> Rotating {
     Rotating::new(file(directory), Some(settings.history_max_size.0), settings.history_keep.0)
 }
 
-/// The line of a fact, newline included.
-pub(super) fn encode(fact: &[u8]) -> Vec<u8> {
-    let mut line = format!("{}{:08x}{}", HEAD.0, crc32(fact), HEAD.1).into_bytes();
-    line.extend_from_slice(fact);
-    line.extend_from_slice(b"}\n");
-    line
+/// Appends the line of a fact, newline included.
+pub(super) fn encode(fact: &[u8], into: &mut Vec<u8>) {
+    into.extend_from_slice(format!("{}{:08x}{}", HEAD.0, crc32(fact), HEAD.1).as_bytes());
+    into.extend_from_slice(fact);
+    into.extend_from_slice(b"}\n");
 }
 
 fn decode(line: &[u8]) -> Option<(FactLine, &[u8])> {
@@ -133,7 +132,9 @@ mod tests {
     }
 
     fn bytes(n: u64) -> Vec<u8> {
-        encode(&serde_json::to_vec(&fact(n)).expect("plain values"))
+        let mut line = Vec::new();
+        encode(&serde_json::to_vec(&fact(n)).expect("plain values"), &mut line);
+        line
     }
 
     fn check(bytes: &[u8], found: &[u64]) {

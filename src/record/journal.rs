@@ -18,25 +18,32 @@ use std::io::{self, IoSlice, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
+use tracing::Dispatch;
+use tracing::dispatcher::with_default;
 
-use super::Back;
 use super::device::Work;
+use super::fact::FactLine;
+use super::own::{self, Own, To};
 use super::stream::Batch;
 use super::words::leaf;
+use super::{Back, lock};
+use crate::settings::Level;
 
 /// What can be asked of it.
 #[derive(Debug)]
 pub(super) enum Job {
     /// Lines of a child.
     Lines(Arc<Batch>),
-    /// A record of woodward's own, as it is sent.
+    /// Facts.
+    Facts(Arc<Vec<FactLine>>),
+    /// A diagnostic, as it is sent.
     Own(Vec<u8>),
 }
 
@@ -48,6 +55,10 @@ pub(super) struct Journal {
     lost: u64,
     /// Records of our own that found no room in the queue.
     unsent: Arc<AtomicU64>,
+    /// Makes records of facts.
+    facts: Dispatch,
+    /// What it has made.
+    made: Arc<Mutex<Vec<Vec<u8>>>>,
     back: Back,
 }
 
@@ -58,7 +69,9 @@ impl Journal {
     /// `unsent`: counted up by whoever has a record of woodward's own that the queue does not take.
     pub(super) fn open(address: &Path, unsent: Arc<AtomicU64>, back: Back) -> io::Result<Journal> {
         let socket = UnixDatagram::unbound()?;
-        Ok(Journal { socket, address: address.to_owned(), lost: 0, unsent, back })
+        let made = Arc::default();
+        let facts = Dispatch::new(Own::new(Some(To::Here(Arc::clone(&made))), None, Level::Off));
+        Ok(Journal { socket, address: address.to_owned(), lost: 0, unsent, facts, made, back })
     }
 
     fn send(&mut self, datagram: &[u8]) -> bool {
@@ -119,6 +132,13 @@ impl Work for Journal {
                 let mut lost = 0;
                 batch.each(|seq, line| lost += u64::from(!self.send(&of_line(&batch, seq, line))));
                 batch.source.count_dropped(lost);
+            }
+            Job::Facts(facts) => {
+                with_default(&self.facts, || facts.iter().for_each(own::tell));
+                let records = std::mem::take(&mut *lock(&self.made));
+                for record in records {
+                    self.send(&record);
+                }
             }
             Job::Own(record) => {
                 self.send(&record);

@@ -126,11 +126,20 @@ struct Inner {
     os: Option<Os>,
     ledger: Mutex<Ledger>,
     recent: Mutex<Recent>,
+    /// Facts that are in memory only so far.
+    fresh: Mutex<Fresh>,
     facts: broadcast::Sender<Arc<FactLine>>,
     streams: Mutex<Streams>,
     lines: broadcast::Sender<Arc<Line>>,
     logger: Arc<Logger>,
     sinks: Arc<Sinks>,
+}
+
+/// Facts, and how the history has them.
+#[derive(Debug, Default)]
+struct Fresh {
+    facts: Vec<FactLine>,
+    lines: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
@@ -155,6 +164,7 @@ impl Record {
             logger,
             ledger: Mutex::new(ledger),
             recent: Mutex::new(recent),
+            fresh: Mutex::default(),
             places,
             os,
             facts: broadcast::Sender::new(FOLLOWED),
@@ -176,12 +186,20 @@ impl Record {
         };
         // Whether numbers of facts and incidents go on after those of an earlier daemon.
         inner.fact(if follows { started.with("follows", true) } else { started });
+        inner.keep();
         Ok(Record(inner))
     }
 
-    /// Records a fact; its `seq` is filled in here.
+    /// Records a fact; its `seq` is filled in here. It is in memory at once, and everywhere else with the next
+    /// [`Record::keep`].
     pub fn fact(&self, line: FactLine) {
         self.0.fact(line);
+    }
+
+    /// Facts recorded since the last time go to the run state, the history, the journal: once per turn of the kernel, before
+    /// anybody is answered, so that many facts cost one system call each.
+    pub fn keep(&self) {
+        self.0.keep();
     }
 
     /// Facts kept in memory about `path` and everything below it (`""`: all), oldest first.
@@ -311,6 +329,7 @@ impl Record {
     /// The daemon ends: resolves when all lines and facts are where they belong, or after `flush_within` of the
     /// settings: a disk that hangs does not keep it.
     pub async fn close(&self) {
+        self.keep();
         self.settled().await;
         let _ = tokio::time::timeout(self.0.places.settings.flush_within.0, self.0.sinks.flushed()).await;
     }
@@ -333,6 +352,7 @@ impl Back {
     fn note(&self, path: &str, kind: &str, text: String) {
         if let Some(record) = self.0.get().and_then(Weak::upgrade) {
             record.fact(FactLine::note(clock::wall(), 0, path, 0, kind, text));
+            record.keep();
         }
     }
 }
@@ -344,11 +364,24 @@ impl Inner {
         // Text, numbers and truth values: nothing in it can fail.
         let json: Arc<[u8]> = serde_json::to_vec(&line).unwrap_or_default().into();
         ledger.push(&line, json.clone());
-        let line = Arc::new(line);
-        // Sent under the lock, so that followers and devices see facts in their order. Without followers it is nobody's loss.
-        let _ = self.facts.send(line.clone());
-        lock(&self.recent).push(&json);
-        self.sinks.fact(&line, &json);
+        // Under the lock, so that followers and devices see facts in their order. Without followers it is nobody's loss.
+        if self.facts.receiver_count() > 0 {
+            let _ = self.facts.send(Arc::new(line.clone()));
+        }
+        let mut fresh = lock(&self.fresh);
+        history::encode(&json, &mut fresh.lines);
+        fresh.facts.push(line);
+    }
+
+    fn keep(&self) {
+        // Held to the end: what another thread keeps meanwhile comes after it.
+        let mut recent = lock(&self.recent);
+        let Fresh { facts, lines } = std::mem::take(&mut *lock(&self.fresh));
+        if facts.is_empty() {
+            return;
+        }
+        recent.append(&lines);
+        self.sinks.facts(facts, lines);
     }
 }
 

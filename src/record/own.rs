@@ -2,16 +2,18 @@
 //!
 //! A fact becomes an event with the fields of the journal (`WOODWARD_PATH`, `MESSAGE_ID`, ...), a diagnostic is what
 //! `tracing::warn!` and its like say anywhere in the house or below it. The subscriber is [`Own`]: it makes a record of
-//! the journal's native protocol out of an event and hands it to the device of the journal. The crate
-//! `tracing-journald` has no part in it: it writes from the thread that records, to a socket that blocks, and says
-//! nothing of records that were refused. The kernel's turn must not wait for journald, and what is lost is counted.
+//! the journal's native protocol out of an event. A diagnostic goes into the queue of the journal's device from wherever
+//! it was said; facts, of which there may be thousands a second, become events on the thread of that device only.
+//!
+//! The crate `tracing-journald` has no part in it: it writes from the thread that records, to a socket that blocks, and
+//! says nothing of records that were refused. Nobody but the device may wait for journald, and what is lost is counted.
 //!
 //! Diagnostics go to standard error as well when somebody looks or there is no journal; facts have lines of their own
 //! there, see [`super::console`].
 
 use std::fmt::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
@@ -24,6 +26,7 @@ use super::device::Device;
 use super::fact::FactLine;
 use super::journal::{self, put};
 use super::kinds::{self, Weight};
+use super::lock;
 use super::words::leaf;
 use crate::settings;
 
@@ -33,18 +36,25 @@ const FACT: &str = "woodward::fact";
 /// Where own records go.
 #[derive(Debug)]
 pub(super) struct Own {
-    journal: Option<Arc<Device<journal::Job>>>,
-    /// Records that the journal's queue did not take.
-    unsent: Arc<AtomicU64>,
+    /// `None`: there is no journal.
+    journal: Option<To>,
     /// For diagnostics; `None`: nobody looks.
     console: Option<Arc<Device<console::Job>>>,
     level: LevelFilter,
 }
 
+/// The way of a record into the journal.
+#[derive(Debug)]
+pub(super) enum To {
+    /// By the queue of its device; what that does not take is counted.
+    Queue(Arc<Device<journal::Job>>, Arc<AtomicU64>),
+    /// This is the device: it is put here to be sent.
+    Here(Arc<Mutex<Vec<Vec<u8>>>>),
+}
+
 impl Own {
     pub(super) fn new(
-        journal: Option<Arc<Device<journal::Job>>>,
-        unsent: Arc<AtomicU64>,
+        journal: Option<To>,
         console: Option<Arc<Device<console::Job>>>,
         level: settings::Level,
     ) -> Own {
@@ -56,14 +66,19 @@ impl Own {
             settings::Level::Debug => LevelFilter::DEBUG,
             settings::Level::Trace => LevelFilter::TRACE,
         };
-        Own { journal, unsent, console, level }
+        Own { journal, console, level }
     }
 
     fn send(&self, record: Vec<u8>) {
-        let Some(journal) = &self.journal else { return };
-        let bytes = record.len();
-        if !journal.send(journal::Job::Own(record), bytes) {
-            self.unsent.fetch_add(1, Ordering::Relaxed);
+        match &self.journal {
+            Some(To::Queue(journal, unsent)) => {
+                let bytes = record.len();
+                if !journal.send(journal::Job::Own(record), bytes) {
+                    unsent.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Some(To::Here(records)) => lock(records).push(record),
+            None => {}
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! The history is on a disk, which may be slow, full, or not there, so it is written behind and never waited for: a
 //! daemon that is killed loses what it had not written yet, and the next one must not wait for a disk before it has its
-//! services. So each fact is also appended to `facts` in the run state, at once, by one `write(2)` to a file system in
-//! memory. It is bounded by the settings as the memory is, and dies with the boot: the file `facts.boot` says of which
+//! services. So the facts of each turn of the kernel are also appended to `facts` in the run state, by one `write(2)` to
+//! a file system in memory. It is bounded by the settings as the memory is, and dies with the boot: the file `facts.boot` says of which
 //! boot it is, for run states that somebody keeps on a disk.
 
 use std::path::{Path, PathBuf};
@@ -51,9 +51,9 @@ impl Recent {
         (Recent { file: Rotating::new(file(run), Some(bytes / 2), 1), failing: false }, facts)
     }
 
-    /// Appends a fact. What cannot be written is in memory, and on its way to the history.
-    pub(super) fn push(&mut self, json: &[u8]) {
-        let failed = self.file.append(&history::encode(json)).err().map(|unwritten| unwritten.error);
+    /// Appends facts as the history has them. What cannot be written is in memory, and on its way to the history.
+    pub(super) fn append(&mut self, lines: &[u8]) {
+        let failed = self.file.append(lines).err().map(|unwritten| unwritten.error);
         if let (Some(error), false) = (&failed, self.failing) {
             let file = self.file.path().display();
             tracing::error!(%file, %error, "the next daemon will not know all facts");

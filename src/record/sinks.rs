@@ -2,9 +2,9 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use tracing::dispatcher::{self, Dispatch};
+use tracing::Dispatch;
 
 use super::console::{self, Console, Out};
 use super::device::Device;
@@ -12,7 +12,7 @@ use super::fact::FactLine;
 use super::files::{self, Files, LogFile};
 use super::journal::{self, Journal};
 use super::logger::Logger;
-use super::own::{self, Own};
+use super::own::{Own, To};
 use super::recent::Earlier;
 use super::stream::{Batch, Sink};
 use super::{Back, Places, history};
@@ -28,7 +28,9 @@ pub(super) struct Sinks {
     terminal: bool,
     files: Device<files::Job>,
     history: bool,
-    /// Takes woodward's own records as events.
+    /// Own records that the journal's queue did not take.
+    unsent: Arc<AtomicU64>,
+    /// Takes woodward's own diagnostics.
     own: Dispatch,
 }
 
@@ -62,8 +64,10 @@ impl Sinks {
         let terminal = console.is_terminal();
         let console = Arc::new(Device::start("console", bound, console, room())?);
         let looked_at = Some(console.clone()).filter(|_| terminal || journal.is_none());
-        let own = Own::new(journal.clone(), unsent, looked_at, settings.log_level);
+        let to = journal.as_ref().map(|journal| To::Queue(journal.clone(), unsent.clone()));
+        let own = Own::new(to, looked_at, settings.log_level);
         Ok(Sinks {
+            unsent,
             own: Dispatch::new(own),
             journal,
             terminal,
@@ -122,16 +126,21 @@ impl Sinks {
         }
     }
 
-    /// A fact to everybody. What is not taken is in memory still, and the console and the journal are no archives.
-    pub(super) fn fact(&self, line: &Arc<FactLine>, json: &Arc<[u8]>) {
+    /// Facts to everybody; `lines` is how the history has them. What is not taken is in memory still, and the console is
+    /// no archive.
+    pub(super) fn facts(&self, facts: Vec<FactLine>, lines: Vec<u8>) {
+        let (count, bytes) = (facts.len() as u64, lines.len());
         if self.history {
-            self.files.send(files::Job::Fact(json.clone()), json.len());
+            self.files.send(files::Job::Facts(lines, count), bytes);
         }
-        if self.journal.is_some() {
-            dispatcher::with_default(&self.own, || own::tell(line));
+        let facts = Arc::new(facts);
+        if let Some(journal) = &self.journal
+            && !journal.send(journal::Job::Facts(facts.clone()), bytes)
+        {
+            self.unsent.fetch_add(count, Ordering::Relaxed);
         }
-        if (self.journal.is_none() || self.terminal) && console::shows(line) {
-            self.console.send(console::Job::Fact(line.clone()), json.len());
+        if self.journal.is_none() || self.terminal {
+            self.console.send(console::Job::Facts(facts), bytes);
         }
     }
 

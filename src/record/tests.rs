@@ -223,6 +223,7 @@ async fn a_history_that_cannot_be_written_costs_memory_nothing() {
     let places = Places { journal: dir.path().join("none"), ..Places::new(dir.path().into(), Some(nowhere)) };
     let record = Record::open(places, None).expect("a record");
     record.fact(FactLine::note(0, 1, "t/a", 1, "ended", "ended: exit 1".to_owned()));
+    record.keep();
     record.close().await;
     let mut kinds: Vec<_> = record.facts("").iter().map(|fact| fact.kind.clone()).collect();
     // It is said whenever the disk is first asked.
@@ -236,6 +237,7 @@ async fn facts_are_numbered_followed_and_in_the_history() {
     let mut followed = bed.record.follow_facts();
     for n in 0..3 {
         bed.record.fact(FactLine::note(n, n, "t/a", n, "test", format!("fact {n}")));
+        bed.record.keep();
     }
     let seqs: Vec<u64> = bed.record.facts("").iter().map(|fact| fact.seq).collect();
     assert_eq!(seqs, [1, 2, 3, 4]);
@@ -337,6 +339,7 @@ async fn a_daemon_that_follows_knows_what_happened_before_it_and_numbers_go_on()
     for history in [true, false] {
         let first = follower(dir.path(), history);
         first.fact(FactLine::note(5, 0x7f3a, "t/a", 1, "ended", "ended: exit 1".to_owned()));
+        first.keep();
         let (last, seq) = (first.last_incident(), first.facts("").last().expect("a fact").seq);
         // No `close`: it was killed.
         drop(first);
@@ -355,6 +358,7 @@ async fn what_a_killed_daemon_had_not_written_yet_its_follower_adds_to_the_histo
     let dir = tempfile::tempdir().expect("a directory");
     let first = follower(dir.path(), false);
     first.fact(FactLine::note(5, 1, "t/a", 1, "ended", "ended: exit 1".to_owned()));
+    first.keep();
     drop(first);
     for _ in 0..2 {
         let next = follower(dir.path(), true);
@@ -406,6 +410,7 @@ async fn the_journal_gets_lines_and_facts_with_our_fields() {
 
     let text = "ended: SIGKILL, not sent by woodward".to_owned();
     bed.record.fact(FactLine::note(0, 0x7f3a, "t/a", 3, "ended", text).with("exit", "SIGKILL"));
+    bed.record.keep();
     let mut buffer = [0; 4096];
     let n = journal.recv(&mut buffer).expect("a record");
     let fact = String::from_utf8_lossy(&buffer[..n]);
@@ -430,6 +435,7 @@ async fn a_record_too_big_for_a_datagram_goes_as_a_file() {
     let journal = journal.expect("a socket");
     let text = "x".repeat(1 << 20);
     bed.record.fact(FactLine::note(0, 0, "t/a", 0, "big", text));
+    bed.record.keep();
     let mut space = nix::cmsg_space!([i32; 1]);
     let mut buffer = [0; 4096];
     let file = loop {

@@ -336,6 +336,7 @@ impl Kernel {
         self.make_rounds();
         again |= !self.effects.is_empty();
         drop(together);
+        self.record.keep();
         let (now, next) = (clock::now(), self.published + STALE);
         let fresh = now < next && self.requests.answered.is_empty() && self.publisher.has_news();
         if !fresh {
