@@ -63,6 +63,12 @@ pub const KINDS: &[Kind] = &[
         "The pause before a restart grows with each crash in a row. To start at once: woodward start @WOODWARD_PATH@.",
     ),
     kind(
+        "chaos",
+        Warning,
+        "A fault was made on purpose",
+        "`woodward chaos` is trying what this tree endures; what follows from it is no accident.",
+    ),
+    kind(
         "daemon_started",
         Notice,
         "A woodward daemon has started",
