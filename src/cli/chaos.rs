@@ -142,6 +142,7 @@ fn chaos(args: &Args) -> Result<Code, Failure> {
         wanted: rows.iter().filter(|row| is_up(row)).map(|row| row.path.clone()).collect(),
         rows,
         cases: Vec::new(),
+        harmed: BTreeMap::new(),
         seen: Seen::default(),
         away: None,
         patience,
@@ -190,6 +191,8 @@ struct Run<'a> {
     /// What was up at the begin, and is to be up again.
     wanted: Vec<String>,
     cases: Vec<Case>,
+    /// Number and branch of every fault in a service, and when that was over.
+    harmed: BTreeMap<(u64, String), Option<u64>>,
     seen: Seen,
     /// Since when the daemon does not answer.
     away: Option<u64>,
@@ -311,6 +314,9 @@ impl Run<'_> {
                 let services = self.rows.iter().filter(|row| row.kind == view::Kind::Service);
                 let before = services.map(|row| (row.path.clone(), row.generation)).collect();
                 let branch = self.branch(&planned.path);
+                if planned.kind != Kind::Daemon {
+                    self.harmed.insert((*n, branch.clone()), None);
+                }
                 self.cases.push(Case { planned: planned.clone(), done, branch, at, before });
                 Ok(())
             }
@@ -406,14 +412,20 @@ impl Run<'_> {
             .collect();
         let (n, kind) = (case.planned.n, case.planned.kind);
         if kind == Kind::Daemon {
-            let others = |path: &str| !self.cases.iter().any(|case| is_within(path, &case.branch));
-            let lost: Vec<&(String, u64)> = changed.iter().filter(|(path, _)| others(path)).collect();
-            for (path, _) in lost {
-                if !self.died_by_itself(path)? {
-                    self.watch.breaks(format!("{path} did not survive its daemon (fault {n})"));
-                }
+            let harmed = |path: &str| {
+                let meanwhile = |until: &Option<u64>| until.is_none_or(|until| until >= case.at);
+                self.harmed.iter().any(|((_, branch), until)| meanwhile(until) && is_within(path, branch))
+            };
+            let lost: Vec<String> =
+                changed.iter().filter(|(path, _)| !harmed(path)).map(|(path, _)| path.clone()).collect();
+            for path in lost {
+                self.watch.breaks(format!("{path} did not survive its daemon (fault {n})"));
             }
         } else {
+            // Until now it may have been on its way.
+            if let Some(harmed) = self.harmed.get_mut(&(n, case.branch.clone())) {
+                *harmed = Some(clock::now().0);
+            }
             for (path, before) in &changed {
                 let uri = format!("/v1/why?path={}", encode(path));
                 let why: Why = match self.client.get(self.endpoint, &uri) {
@@ -430,15 +442,6 @@ impl Run<'_> {
         }
         self.teller.over(clock::now().0 - self.begin, &case.planned, age, changed.len());
         Ok(())
-    }
-
-    /// A service may end while the daemon is away, for a reason of its own, as at any other time.
-    fn died_by_itself(&self, path: &str) -> Result<bool, Failure> {
-        let uri = format!("/v1/events?path={}&since={}", encode(path), self.begin_wall);
-        let facts: Vec<FactLine> = self.client.get(self.endpoint, &uri)?;
-        Ok(facts.iter().any(|fact| {
-            fact.kind == "ended" && !fact.flag("asked") && fact.word("exit") != Some("not known")
-        }))
     }
 
     /// When all is over, nothing may be left, and everything is up.
