@@ -1,9 +1,10 @@
 # What there is to run. Debian or Ubuntu with Rust is enough; what else is needed is installed with apt.
 
-.PHONY: help build demo chaos test bench clean
+.PHONY: help build small small-check demo chaos test bench clean
 
 help:
 	@echo "make build   the program: target/release/woodward"
+	@echo "make small   the init for containers, static: target/small/woodward"
 	@echo "make demo    fourteen real services, three killed, why each came back"
 	@echo "make chaos   the same services, ten minutes of faults (SEED=1 FOR=10m)"
 	@echo "make test    everything that must pass"
@@ -12,6 +13,22 @@ help:
 
 build:
 	cargo build --release
+
+# What an init in a container needs and no more: src/cli/small.rs. Static, position-independent. Relocations in the
+# short form, and, where the linker is lld, equal functions once.
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+SMALL := -C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs \
+	$(if $(findstring x86_64,$(HOST)),-C link-arg=-Wl$(comma)--icf=all)
+comma := ,
+
+small:
+	RUSTFLAGS="$(SMALL)" cargo build --no-default-features --profile small --bin woodward --target $(HOST)
+	mkdir -p target/small && cp target/$(HOST)/small/woodward target/small/woodward
+	ls -l target/small/woodward
+
+# The tests of the init, with this program; and the image of examples/container.
+small-check: small
+	PROGRAM_UNDER_TEST=$(CURDIR)/target/small/woodward cargo test --package woodward --test main init::
 
 demo: build
 	examples/mini-acs/install
@@ -32,9 +49,11 @@ test: build
 	cargo test --workspace --exclude woodward
 	cargo test --package woodward --doc
 	cargo test --package woodward --lib --bins --test main
+	$(MAKE) small-check
 
-bench: build
+bench: build small
 	benches/procs/run
+	benches/procs/pid1
 	cargo bench --package woodward-engine
 	ulimit -n 20000 && cargo bench --package woodward --bench spawn --bench log_capture
 	ls -l target/release/woodward

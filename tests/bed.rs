@@ -17,9 +17,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The environment variable that every process of a bed inherits; its value is the bed's directory.
 const MARK: &str = "WOODWARD_BED";
 
-/// The built program.
+/// The built program, or another build of it: `PROGRAM_UNDER_TEST`.
 pub fn program() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_woodward"))
+    std::env::var_os("PROGRAM_UNDER_TEST")
+        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_woodward")), PathBuf::from)
 }
 
 /// A file of this repository.

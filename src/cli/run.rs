@@ -48,7 +48,7 @@ pub(super) struct Trees {
     /// Set a variable of the trees
     #[cfg_attr(feature = "full", arg(long = "var", value_name = "NAME=VALUE", value_parser = variable))]
     pub(super) vars: Vec<(String, String)>,
-    /// Be an init where this is not PID 1: tell orphans, pass signals on
+    /// Be an init where this is not PID 1
     #[cfg_attr(feature = "full", arg(long))]
     pub(super) init: bool,
 }

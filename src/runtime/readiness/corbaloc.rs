@@ -2,9 +2,8 @@
 //! object: *here* and *elsewhere* (a forward) are ready, *unknown object* is not.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
-use super::NotReady;
+use super::{NotReady, net};
 
 /// Kinds of GIOP messages.
 const LOCATE_REQUEST: u8 = 3;
@@ -62,7 +61,7 @@ fn unescape(key: &str) -> Option<Vec<u8>> {
 }
 
 async fn locate(address: &str, key: &[u8]) -> std::io::Result<u32> {
-    let mut stream = TcpStream::connect(address).await?;
+    let mut stream = net::connect(address).await?;
     stream.write_all(&request(key)).await?;
     let mut header = [0; 12];
     stream.read_exact(&mut header).await?;

@@ -1,9 +1,8 @@
 //! An HTTP GET is answered. A tiny client of its own: one request, one status line, `http` only.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
-use super::NotReady;
+use super::{NotReady, net};
 
 /// Longest status line that is read.
 const STATUS_LINE: u64 = 1024;
@@ -34,7 +33,7 @@ fn split(url: &str) -> Option<(String, &str, &str)> {
 }
 
 async fn get(address: &str, host: &str, path: &str) -> std::io::Result<u16> {
-    let mut stream = TcpStream::connect(address).await?;
+    let mut stream = net::connect(address).await?;
     let request =
         format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: woodward\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;

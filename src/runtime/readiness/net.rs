@@ -8,7 +8,36 @@ use super::NotReady;
 
 /// A TCP connection to `host:port` is accepted.
 pub(crate) async fn tcp(address: &str) -> Result<(), NotReady> {
-    TcpStream::connect(address).await.map(drop).map_err(|e| NotReady::because(address, &e))
+    connect(address).await.map(drop).map_err(|e| NotReady::because(address, &e))
+}
+
+/// A connection to `host:port`, the host by name or number.
+#[cfg(feature = "full")]
+pub(super) async fn connect(address: &str) -> std::io::Result<TcpStream> {
+    TcpStream::connect(address).await
+}
+
+/// A connection to `host:port`. The small build is static, without a name service: names are those of `/etc/hosts`.
+#[cfg(not(feature = "full"))]
+pub(super) async fn connect(address: &str) -> std::io::Result<TcpStream> {
+    let hosts = || std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    match address.parse().ok().or_else(|| named(address, &hosts())) {
+        Some(address) => TcpStream::connect::<std::net::SocketAddr>(address).await,
+        None => Err(std::io::Error::other("not a number, and no such name in /etc/hosts (small build)")),
+    }
+}
+
+/// The address of `name:port` by the lines of hosts(5).
+#[cfg(any(not(feature = "full"), test))]
+fn named(address: &str, hosts: &str) -> Option<std::net::SocketAddr> {
+    let (name, port) = address.rsplit_once(':')?;
+    let found = hosts.lines().find_map(|line| {
+        let mut words = line.split('#').next()?.split_ascii_whitespace();
+        let number: std::net::IpAddr = words.next()?.parse().ok()?;
+        words.any(|word| word == name).then_some(number)
+    });
+    let local = (name == "localhost").then_some(std::net::Ipv4Addr::LOCALHOST.into());
+    Some((found.or(local)?, port.parse().ok()?).into())
 }
 
 /// A connection to this unix socket is accepted.
@@ -33,6 +62,15 @@ mod tests {
     use super::*;
     use tokio::io::AsyncWriteExt;
     use tokio::net::{TcpListener, UnixListener};
+
+    #[test]
+    fn names_are_found_in_the_file_of_hosts() {
+        let hosts = "# 10.0.0.1 web\n127.0.0.1 localhost\n10.0.0.2 db database # the big one\n";
+        assert_eq!(named("database:5432", hosts), Some(([10, 0, 0, 2], 5432).into()));
+        assert_eq!(named("localhost:1", ""), Some(([127, 0, 0, 1], 1).into()));
+        assert_eq!(named("web:80", hosts), None);
+        assert_eq!(named("db", hosts), None);
+    }
 
     #[tokio::test]
     async fn tcp_is_ready_while_somebody_listens() {
