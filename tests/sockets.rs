@@ -231,3 +231,29 @@ fn a_unix_socket_left_by_a_dead_run_is_replaced_and_one_in_use_is_not() {
     assert!(UnixStream::connect(&file).is_ok());
     first.stop();
 }
+
+#[test]
+fn a_socket_is_taken_back_from_its_service_when_the_keeper_was_killed() {
+    let address = free_address();
+    let mut bed = Bed::new();
+    let file = bed.path().join("s.sock");
+    let tree = format!(
+        "id = \"t\"\n[[child]]\nid = \"s\"\nbackoff = {{ immediate = 0, first = \"10m\", max = \"10m\" }}\n\
+         listen = [{{ stream = \"{address}\" }}, {{ name = \"u\", unix = \"{}\" }}]\n{}",
+        file.display(),
+        server(0)
+    );
+    let tree = bed.write("tree.toml", &tree);
+    bed.run(&[&tree]);
+    bed.wait("it to be up", |bed| bed.client(&["is-up"]).status.success());
+    let pid = ask(address).expect("an answer");
+    bed.kill_keeper();
+    assert_eq!(ask(address).expect("an answer"), pid);
+    bed.run(&[&tree]);
+    bed.wait("it to be up", |bed| bed.client(&["is-up"]).status.success());
+    assert_eq!((bed.pid("t/s"), ask(address).expect("an answer")), (pid, pid));
+    kill(pid, libc::SIGKILL);
+    bed.wait("its back-off", |bed| bed.state("t/s") == "backoff");
+    assert!(TcpStream::connect(address).is_ok() && UnixStream::connect(&file).is_ok());
+    bed.stop();
+}

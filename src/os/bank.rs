@@ -12,13 +12,16 @@ use std::collections::HashMap;
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, getsockname, getsockopt, listen, socket,
+    sockopt,
+};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use woodward_keeper::wire::Order;
@@ -55,6 +58,12 @@ impl Os {
             program::make_directories(program)?;
         }
         sockets.iter().map(|socket| self.client.socket(socket)).collect()
+    }
+
+    /// Looks for sockets that should be open in the process of a generation that was found running: its keeper may
+    /// have been killed, and then that process is the only one that has them still.
+    pub fn recover_sockets(&self, path: &str, generation: u64, sockets: &[Listen]) {
+        self.client.recover_sockets(path, generation, sockets);
     }
 
     /// Names of all open sockets.
@@ -129,10 +138,76 @@ impl Client {
         }
     }
 
+    fn recover_sockets(&self, path: &str, generation: u64, sockets: &[Listen]) {
+        let lost: Vec<&Listen> = {
+            let open = self.bank.lock();
+            sockets.iter().filter(|wanted| !open.contains_key(&*wanted.key())).collect()
+        };
+        let process = self.found.iter().find(|f| *f.path == *path && f.generation == generation);
+        let Some(pid) = process.map(|f| f.pid).filter(|pid| *pid > 0 && !lost.is_empty()) else { return };
+        for socket in foreign(pid) {
+            let Some(wanted) = lost.iter().find(|wanted| is_bound(&socket, &wanted.address)) else {
+                continue;
+            };
+            let (name, socket) = (wanted.key(), Arc::new(socket));
+            self.order(
+                &mut self.lock(),
+                &Order::Put { name: name.as_bytes() },
+                vec![Descriptor::Shared(socket.clone())],
+            );
+            self.bank.lock().insert(name.into(), socket);
+        }
+    }
+
     /// Nothing will listen any more.
     pub fn close_sockets(&self) {
         let names: Vec<Box<str>> = self.bank.lock().keys().cloned().collect();
         names.iter().for_each(|name| self.close_socket(name));
+    }
+}
+
+/// Copies of the sockets of a process, as far as this one may take them.
+fn foreign(pid: i32) -> Vec<OwnedFd> {
+    // SAFETY: plain call; the descriptor is new.
+    let process = unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0);
+        if fd < 0 {
+            return Vec::new();
+        }
+        OwnedFd::from_raw_fd(fd as i32)
+    };
+    let numbers = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let is_socket = |entry: &fs::DirEntry| {
+        fs::read_link(entry.path()).is_ok_and(|to| to.as_os_str().as_encoded_bytes().starts_with(b"socket:"))
+    };
+    let numbers =
+        numbers.filter(is_socket).filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let copy = |number: i32| {
+        // SAFETY: plain call; the descriptor is new.
+        unsafe {
+            let fd = libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0);
+            (fd >= 0).then(|| OwnedFd::from_raw_fd(fd as i32))
+        }
+    };
+    numbers.filter_map(copy).collect()
+}
+
+/// Whether this is the socket that listens there, and not a connection made through it.
+fn is_bound(socket: &OwnedFd, address: &Address) -> bool {
+    let fd = socket.as_raw_fd();
+    let kind = getsockopt(socket, sockopt::SockType);
+    let accepts = getsockopt(socket, sockopt::AcceptConn).unwrap_or(false);
+    match address {
+        Address::Unix(file) => {
+            accepts && getsockname::<UnixAddr>(fd).is_ok_and(|bound| bound.path() == Some(file.as_path()))
+        }
+        Address::Stream(text) | Address::Datagram(text) => {
+            let stream = matches!(address, Address::Stream(_));
+            let right = if stream { accepts } else { kind == Ok(SockType::Datagram) };
+            // Of whatever kind it is: only its name is asked.
+            let bound = socket.try_clone().and_then(|copy| UdpSocket::from(copy).local_addr()).ok();
+            right && bound.is_some() && bound == Address::parse(text).ok()
+        }
     }
 }
 

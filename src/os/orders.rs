@@ -368,9 +368,13 @@ impl Client {
         for group in self.cgroups.iter().flat_map(Cgroups::all).collect::<Vec<_>>().iter().rev() {
             group.remove();
         }
+        // Without a keeper the services go on, and with them what they listen at.
+        let keeper = table.signals.is_some();
         drop(table);
-        self.limits.clear();
-        self.close_sockets();
+        if keeper {
+            self.limits.clear();
+            self.close_sockets();
+        }
         self.order(&mut self.lock(), &Order::Exit { code }, Vec::new());
         self.say_the_rest();
     }

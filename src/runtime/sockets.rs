@@ -4,7 +4,7 @@
 //! a person has stopped the child or something above it, when it is parked, done, or in no plan any more, nobody would
 //! ever accept: then its sockets are closed, and who connects is refused.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use woodward_engine::view::State;
@@ -13,6 +13,7 @@ use woodward_engine::{Engine, PathId};
 use super::table::Table;
 use super::worker::Child;
 use crate::os::Os;
+use crate::tree::Listen;
 
 /// Closes the sockets nobody will accept at.
 pub(super) fn tidy<'k>(
@@ -25,17 +26,16 @@ pub(super) fn tidy<'k>(
     if open.is_empty() {
         return;
     }
-    let mut owners: HashMap<String, &str> = HashMap::new();
+    let mut wanted = HashSet::new();
     let planned = table.plans().map(|plan| (plan.path.as_str(), plan));
-    // Instances of a template have a path of their own.
+    // Instances of a template have paths of their own, and may share a socket.
     for (path, plan) in planned.chain(children.map(|child| (&*child.path, &*child.plan))) {
-        owners.extend(plan.listen.iter().map(|listen| (listen.key(), path)));
-    }
-    for name in open {
-        let wanted = owners.get(&*name).and_then(|path| engine.find(path)).is_some_and(|id| runs(engine, id));
-        if !wanted {
-            os.close_socket(&name);
+        if !plan.listen.is_empty() && engine.find(path).is_some_and(|id| runs(engine, id)) {
+            wanted.extend(plan.listen.iter().map(Listen::key));
         }
+    }
+    for name in open.iter().filter(|name| !wanted.contains(&***name)) {
+        os.close_socket(name);
     }
 }
 

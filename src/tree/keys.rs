@@ -277,14 +277,14 @@ pub const INHERITED: &[Key] = &[
     key("cpu_quota", Kind::Percent, "", "Most it gets, in percent of one processor: \"150%\"."),
     key("tasks_max", Kind::CountOrInfinity, "", "Most processes and threads."),
     key("io_weight", Kind::Integer(1, 10_000), "", "Share of the disks under load; 100 is everybody's."),
-    key("no_new_privileges", Kind::Boolean, "false", "No program it executes gives it more rights."),
+    key("no_new_privileges", Kind::Boolean, "", "No program it executes gives it more rights."),
     key(
         "capabilities",
         Kind::Strings,
         "",
         "All capabilities there are for it: \"CAP_NET_BIND_SERVICE\"; [] is none.",
     ),
-    key("private_tmp", Kind::Boolean, "false", "A /tmp and a /var/tmp of its own, empty at each start."),
+    key("private_tmp", Kind::Boolean, "", "A /tmp and a /var/tmp of its own, empty at each start."),
     key("read_only_paths", Kind::Strings, "", "It cannot write below these."),
     key(
         "harden",

@@ -192,15 +192,14 @@ pub fn advise(report: &mut Report, settings: &Settings, plan: &WorkerPlan) {
              of memory (soft limit)",
         ),
         Home::Nowhere => {
-            let data =
-                "this host has no memory controller: RLIMIT_DATA holds instead, for each process by itself";
+            let data = "no memory controller is to be had here: RLIMIT_DATA holds instead, for each process by itself";
             say("memory_max", data);
-            say("memory_high", "this host has no memory controller: nothing holds");
+            say("memory_high", "no memory controller is to be had here: nothing holds");
         }
     }
     if *Controller::Cpu.home() == Home::Nowhere {
-        say("cpu_weight", "this host has no cpu controller: nothing holds; `nice` would");
-        say("cpu_quota", "this host has no cpu controller: nothing holds");
+        say("cpu_weight", "no cpu controller is to be had here: nothing holds; `nice` would");
+        say("cpu_quota", "no cpu controller is to be had here: nothing holds");
     }
     if *Controller::Pids.home() == Home::Nowhere {
         let instead = if has_a_user(plan) {
@@ -208,9 +207,9 @@ pub fn advise(report: &mut Report, settings: &Settings, plan: &WorkerPlan) {
         } else {
             "nothing holds; with a `user` of its own RLIMIT_NPROC would"
         };
-        say("tasks_max", &format!("this host has no pids controller: {instead}"));
+        say("tasks_max", &format!("no pids controller is to be had here: {instead}"));
     }
     if *Controller::Io.home() == Home::Nowhere {
-        say("io_weight", "this host has no io controller: nothing holds");
+        say("io_weight", "no io controller is to be had here: nothing holds");
     }
 }

@@ -178,7 +178,7 @@ impl fmt::Display for Typed {
             Typed::Duration(duration) => write!(f, "\"{}\"", units::show(*duration)),
             Typed::Infinity => f.write_str("\"infinity\""),
             Typed::BrutalKill => f.write_str("\"brutal_kill\""),
-            Typed::Size(bytes) => write!(f, "\"{bytes}\""),
+            Typed::Size(bytes) => write!(f, "\"{}\"", units::show_size(*bytes)),
             Typed::Share(share) => write!(f, "\"{share}%\""),
             Typed::Percent(percent) => write!(f, "\"{percent}%\""),
             Typed::Mask(mask) => write!(f, "\"{mask:04o}\""),

@@ -251,6 +251,7 @@ impl Seat {
         }
         let starved = seat.starved();
         seat.lock().starved = starved;
+        seat.house.os.recover_sockets(&seat.child.path, generation.0, &seat.child.plan.listen);
         if seat.wants_notify() {
             seat.listen();
         }
