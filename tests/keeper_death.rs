@@ -138,6 +138,32 @@ fn no_line_of_a_service_that_lives_is_lost_with_keeper_and_daemon() {
     bed.stop();
 }
 
+#[test]
+fn sweep_ends_what_nobody_serves_and_nothing_else() {
+    let leftover = "[[child]]\nid = \"c\"\ncommand = [\"sh\", \"-c\", \"trap '' TERM; setsid sleep 1000 & exec sleep 1000\"]\n";
+    let mut bed = Bed::up(&(steady(&["a", "b"]) + leftover));
+    let sweep = |bed: &Bed| {
+        let mut command = bed.command();
+        command.args(["sweep", "tree.toml", "--within", "100ms", "--state"]).arg(bed.path().join("state"));
+        command.output().expect("the program can be started")
+    };
+    let served = sweep(&bed);
+    assert_eq!(served.status.code(), Some(75), "{}", String::from_utf8_lossy(&served.stderr));
+    kill_keeper(&mut bed, true);
+    let mut failed = bed.command();
+    failed.args(["sweep", "tree.toml"]).env("SERVICE_RESULT", "signal");
+    assert!(failed.output().expect("started").status.success());
+    assert_ne!(bed.leftovers(), [] as [String; 0], "after a failure the next one goes on with what runs");
+    let swept = sweep(&bed);
+    assert!(swept.status.success(), "{}", String::from_utf8_lossy(&swept.stderr));
+    assert_eq!(String::from_utf8_lossy(&swept.stdout), "3 processes ended\n");
+    bed.wait("nothing to be left", |bed| bed.leftovers().is_empty());
+    run_again(&mut bed);
+    bed.wait_until_up();
+    assert_eq!(bed.read("log").lines().count(), 4);
+    bed.stop();
+}
+
 /// Services that crash all the time and write down each start; one that finds its predecessor alive says so.
 pub fn restless(count: usize) -> String {
     let mut tree = steady(&["a", "b"]);

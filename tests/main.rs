@@ -18,6 +18,7 @@ mod simulate;
 mod sockets;
 mod stopping;
 mod survival;
+mod systemd;
 mod tidy;
 mod trees;
 mod upgrade;

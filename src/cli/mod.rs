@@ -34,6 +34,7 @@ mod start;
 mod status;
 mod stop;
 mod style;
+mod sweep;
 mod target;
 mod trial;
 mod upgrade;
@@ -82,6 +83,7 @@ enum Verb {
     IsUp(is_up::Args),
     Settings(settings::Args),
     Upgrade(upgrade::Args),
+    Sweep(sweep::Args),
     Completions(completions::Args),
 }
 
@@ -126,6 +128,7 @@ pub fn main() -> ExitCode {
         Verb::IsUp(args) => is_up::run(args),
         Verb::Settings(args) => settings::run(args),
         Verb::Upgrade(args) => upgrade::run(args),
+        Verb::Sweep(args) => sweep::run(args),
         Verb::Completions(args) => completions::run(args),
     }
 }

@@ -14,7 +14,7 @@ use super::report::{Code, Failure, end};
 use crate::control::places::{Host, Places};
 use crate::control::{BindError, bind};
 use crate::os;
-use crate::settings::{self, Flag, Refused};
+use crate::settings::{self, Flag, Refused, Settings};
 use crate::tree::{self, Diagnostic, Options, Plan, Severity, sockets};
 
 /// Runs the trees of these files: the daemon, in the foreground.
@@ -77,17 +77,7 @@ fn prepare(mut args: Args) -> Result<woodward_keeper::Config, Failure> {
     let settings = settings::load(&args.set).map_err(refused)?;
     settings.doubtful.iter().for_each(|doubt| eprintln!("warning: {doubt}"));
     let settings = settings.settings;
-    if args.trees.files.is_empty() {
-        args.trees.files = installed(&settings.trees)?;
-    }
-    let id = match args.trees.files.first().and_then(|file| id_of(file)) {
-        Some(id) => id,
-        None => {
-            let (plans, _) = plans(&args.trees)?;
-            let first = plans.first().map(|plan| plan.tree.id.to_string());
-            first.ok_or_else(|| Failure::usage("cannot run: no tree file given"))?
-        }
-    };
+    let id = first_id(&mut args.trees, &settings)?;
     // A socket that was named is looked at before anything is made: a refused run leaves nothing behind.
     args.socket.as_deref().map_or(Ok(()), alone_on)?;
     let places = Host::here(&settings).places(&id, args.socket.as_deref(), args.state.as_deref());
@@ -97,6 +87,28 @@ fn prepare(mut args: Args) -> Result<woodward_keeper::Config, Failure> {
     let daemon = daemon(&args, &places, notify.is_some())?;
     let init = args.trees.init || std::process::id() == 1;
     Ok(woodward_keeper::Config { daemon, state: places.run, notify, init, members: os::members })
+}
+
+/// The name of the first tree, which names the places. Without files: of those of this host.
+fn first_id(trees: &mut Trees, settings: &Settings) -> Result<String, Failure> {
+    if trees.files.is_empty() {
+        trees.files = installed(&settings.trees)?;
+    }
+    if let Some(id) = trees.files.first().and_then(|file| id_of(file)) {
+        return Ok(id);
+    }
+    let (plans, _) = plans(trees)?;
+    let first = plans.first().map(|plan| plan.tree.id.to_string());
+    first.ok_or_else(|| Failure::usage("cannot run: no tree file given"))
+}
+
+/// Where the run state of a run of these trees is.
+pub(super) fn state_of(trees: &mut Trees, state: Option<&Path>) -> Result<PathBuf, Failure> {
+    let settings = settings::load(&[]).map_err(refused)?.settings;
+    let id = first_id(trees, &settings)?;
+    let places = Host::here(&settings).places(&id, None, state);
+    let failed = |e| Failure::new(Code::NotPermitted, format!("cannot find the run state of {id}: {e}"));
+    places.map(|places| places.run).map_err(failed)
 }
 
 /// The name of a tree, if it stands there as it is: without variables, and in a file that is TOML at least.

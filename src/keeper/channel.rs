@@ -187,6 +187,16 @@ pub(crate) fn receive(fd: RawFd, buffer: &mut [u8]) -> Result<Option<Received>, 
 
 /// Sends a message with at most [`DESCRIPTORS`] descriptors; `Err`: errno.
 pub(crate) fn send(fd: RawFd, message: &[u8], descriptors: &[RawFd]) -> Result<(), i32> {
+    send_to(fd, None, message, descriptors)
+}
+
+/// The same to an address.
+pub(crate) fn send_to(
+    fd: RawFd,
+    to: Option<(*const libc::sockaddr_un, libc::socklen_t)>,
+    message: &[u8],
+    descriptors: &[RawFd],
+) -> Result<(), i32> {
     let mut control = Control([0; 64 + 4 * DESCRIPTORS]);
     let mut piece = libc::iovec { iov_base: message.as_ptr().cast_mut().cast(), iov_len: message.len() };
     // SAFETY: all zeros is a valid value; everything it points to lives long enough and is only read.
@@ -194,6 +204,10 @@ pub(crate) fn send(fd: RawFd, message: &[u8], descriptors: &[RawFd]) -> Result<(
         let mut head: libc::msghdr = std::mem::zeroed();
         head.msg_iov = &mut piece;
         head.msg_iovlen = 1;
+        if let Some((address, length)) = to {
+            head.msg_name = address.cast_mut().cast();
+            head.msg_namelen = length;
+        }
         if !descriptors.is_empty() {
             let length = size_of_val(descriptors) as u32;
             head.msg_control = control.0.as_mut_ptr().cast();

@@ -65,6 +65,7 @@ impl Keeper {
                     entry.oom_score_adjust = child.oom_score_adjust;
                 }
                 self.table.set(slot, State::Starting { slot: child.slot });
+                self.store(slot);
             }
             Err(failure) => self.table.set(slot, State::Failed(failure)),
         }
@@ -148,7 +149,9 @@ impl Keeper {
             if matches!(state, State::Failed(_)) {
                 entry.pid = 0;
             }
+            let generation = entry.generation;
             self.table.set(slot, state);
+            self.unstore(slot, generation);
         }
     }
 

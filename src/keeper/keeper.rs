@@ -17,6 +17,7 @@ use crate::drain::Logs;
 use crate::replace::{Handed, Replace};
 use crate::setup::{self, Listener, say};
 use crate::start::{self, Failure, Starter};
+use crate::store::{self, Store};
 use crate::sys::{self, Epoll};
 use crate::tab::Tab;
 use crate::table::{State, Table};
@@ -92,6 +93,7 @@ pub(crate) struct Keeper {
     pub signals: Option<OwnedFd>,
     pub stop: Stop,
     pub replace: Replace,
+    pub store: Store,
     /// The daemon has said its last word: the exit code.
     pub code: Option<u8>,
     /// The next second of silence, and how many there were.
@@ -116,6 +118,8 @@ impl Keeper {
             inherited = handed.inherited;
             handed
         });
+        // The image before has had those of its own, and they are closed.
+        let held = if handed.is_none() { store::held(start::low(slots)) } else { Vec::new() };
         let starter = Starter::new(slots, inherited, true)?;
         // Above the windows of starts, so that no child that hangs in its exec has it.
         let lock = lock.try_clone().unwrap_or(lock);
@@ -138,10 +142,13 @@ impl Keeper {
         keeper.life = Life::Resting { until: 0 };
         keeper.init = config.init;
         keeper.may_be_replaced(config, &inherited, lock);
+        keeper.store = Store::new(sys::now());
+        let stored: Vec<_> = held.iter().map(|held| (held.slot, held.generation)).collect();
+        let mut held = held.into_iter().map(|held| held.pidfd).collect();
         match Tab::open(&config.state) {
             Ok((tab, past)) => {
                 keeper.table.tab = Some(tab);
-                let (alive, ended) = keeper.take_over(past, &mut Vec::new(), &|name, generation| {
+                let (alive, ended) = keeper.take_over(past, &mut held, &|name, generation| {
                     (config.members)(&config.state, name, generation)
                 });
                 if alive + ended > 0 && handed.is_none() {
@@ -150,6 +157,9 @@ impl Keeper {
                 }
             }
             Err(e) => say(&format!("nothing that runs will survive this process: cannot note it: {e}")),
+        }
+        if handed.is_none() {
+            keeper.compare_store(&stored);
         }
         if let Some(handed) = handed {
             handed.bank.into_iter().for_each(|(name, fd)| keeper.bank.put(&name, fd));
@@ -194,6 +204,7 @@ impl Keeper {
             signals: None,
             stop: Stop::No,
             replace: Replace::default(),
+            store: Store::default(),
             code: None,
             silence: None,
             second: None,
@@ -489,8 +500,17 @@ impl Keeper {
         };
         let silence = self.silence.map(|(at, _)| at);
         let (replace, held) = (self.replace_due(), self.logs.held_until());
-        let all =
-            [held, self.starter.look_at(now), resting, eye, silence, self.second, self.orphans_due, replace];
+        let all = [
+            held,
+            self.store_due(),
+            self.starter.look_at(now),
+            resting,
+            eye,
+            silence,
+            self.second,
+            self.orphans_due,
+            replace,
+        ];
         all.into_iter().flatten().min()
     }
 
@@ -510,6 +530,9 @@ impl Keeper {
             Eye::Resting { until } if until <= now => self.open_eye(),
             Eye::Taking { until } if until <= now => self.read_logs(),
             _ => {}
+        }
+        if due(self.store_due()) {
+            self.tell_store(now);
         }
         if due(self.logs.held_until()) {
             self.logs.let_go();

@@ -20,6 +20,8 @@
 //! | [`init`] | one command instead of a daemon; [`first`]: before `main`; `strays`: processes nobody minds |
 //! | `bank` | descriptors that outlive the daemon: listening sockets |
 //! | `tab`, `foreign` | the table as a file; what a keeper that was killed has left behind |
+//! | `store` | systemd's fd store and watchdog |
+//! | `sweep` | the end of what nobody serves |
 //! | `replace` | another file takes over in the same process |
 //! | `start`, `child` | from an image to a process, and what happens in the child |
 //! | [`drain`] | log pipes while the daemon is away |
@@ -44,7 +46,9 @@ mod keeper;
 mod replace;
 mod setup;
 mod start;
+mod store;
 mod strays;
+mod sweep;
 mod sys;
 mod tab;
 mod table;
@@ -76,6 +80,7 @@ pub struct Config {
 
 pub use foreign::Members;
 pub use replace::LANGUAGE;
+pub use sweep::sweep;
 
 use replace::Handed;
 

@@ -3,11 +3,12 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use crate::Config;
+use crate::channel;
 use crate::foreign::Stat;
 use crate::image::{Image, Stdin};
 use crate::replace::VARIABLE;
@@ -139,6 +140,16 @@ impl Listener {
         }
         let length = size_of::<libc::sa_family_t>() + bytes.len();
         Ok(Listener { socket, address: to, length: length as libc::socklen_t })
+    }
+
+    /// The same with a descriptor. False: there is no room now.
+    pub fn pass(&self, text: &[u8], descriptor: Option<RawFd>) -> bool {
+        let to = Some((&raw const self.address, self.length));
+        let descriptors = descriptor.as_slice();
+        !matches!(
+            channel::send_to(self.socket.as_raw_fd(), to, text, descriptors),
+            Err(libc::EAGAIN | libc::ENOBUFS)
+        )
     }
 
     /// Best effort: nobody there, or no room, is no error.

@@ -16,7 +16,7 @@ use crate::foreign::Identity;
 use crate::start::Failure;
 use crate::sys;
 use crate::tab::{self, Mark, Stage, Tab};
-use crate::wire::{self, NAME, SLOTS, Status};
+use crate::wire::{self, HELPER, NAME, SLOTS, Status};
 
 /// How an entry stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,11 @@ impl Entry {
     /// Defined and not forgotten.
     pub fn is_used(&self) -> bool {
         self.length > 0
+    }
+
+    /// The main process of a service, and not a helper of it.
+    pub fn is_main(&self) -> bool {
+        !self.name().contains(&HELPER)
     }
 
     /// A process that is not reaped yet.

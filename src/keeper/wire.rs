@@ -25,6 +25,8 @@ pub const DESCRIPTORS: usize = 64;
 pub const EXTRAS: usize = 16;
 /// Bytes of the longest name.
 pub const NAME: usize = 255;
+/// Separates the name of a service from the number of its helper.
+pub const HELPER: u8 = 0x1f;
 /// Slots of the keeper's table.
 pub const SLOTS: usize = 16 << 10;
 /// Descriptors the bank can hold.

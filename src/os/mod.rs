@@ -202,6 +202,19 @@ pub fn members(state: &Path, name: &str, generation: u64) -> Vec<i32> {
     }
 }
 
+/// Ends everything in the control groups of this state directory, and removes them. Waits until nothing is left.
+pub fn sweep(state: &Path) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    if let (Some(cgroups), Ok(runtime)) = (cgroup::Cgroups::find(state), runtime) {
+        runtime.block_on(async {
+            for group in cgroups.all().iter().rev() {
+                group.emptied(true).await;
+                group.remove();
+            }
+        });
+    }
+}
+
 /// A keeper as a thread of this program: the channel for [`Os::connect`]. It waits for its own children only,
 /// never for any child, and stops its services when the channel closes.
 pub fn library() -> std::io::Result<OwnedFd> {

@@ -15,7 +15,7 @@ use super::{ExitStatus, Found, Program, Role, Sink, SpawnError};
 use crate::tree::KillMode;
 
 /// Separates the path from the number in the name of a helper.
-pub(super) const HELPER: char = '\u{1f}';
+pub(super) const HELPER: char = wire::HELPER as char;
 
 #[derive(Default)]
 pub(super) struct Table {

@@ -54,7 +54,9 @@ pub struct Environments {
 
 /// Variables of woodward itself that mean something to nobody but woodward.
 pub fn is_private(name: &str) -> bool {
-    name == "NOTIFY_SOCKET" || name.starts_with("LISTEN_") || name.starts_with("WATCHDOG_")
+    matches!(name, "NOTIFY_SOCKET" | "FDSTORE")
+        || name.starts_with("LISTEN_")
+        || name.starts_with("WATCHDOG_")
 }
 
 impl Environments {

@@ -1,0 +1,204 @@
+//! woodward as a unit of a real systemd, in throw-away namespaces.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::bed::{program, repository};
+
+/// Nothing that works takes longer, on a busy machine either.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A systemd with these units, our program in `/usr/bin`, and a tree in `/etc/woodward/trees`. Dropping it ends all.
+pub struct Systemd {
+    name: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Systemd {
+    /// With the units of this repository; `change` may change a file: name, text.
+    pub fn up(tree: &str, change: impl Fn(&str, String) -> String) -> Systemd {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("woodward-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let dir = tempfile::tempdir().expect("a temporary directory can be made");
+        let (units, trees) = (dir.path().join("units"), dir.path().join("trees"));
+        fs::create_dir(&units).and_then(|()| fs::create_dir(&trees)).expect("made");
+        fs::write(trees.join("t.toml"), tree).expect("written");
+        for file in ["woodward.service", "woodward@.service"] {
+            let text = fs::read_to_string(repository("units").join(file)).expect("a unit");
+            fs::write(units.join(file), change(file, text)).expect("written");
+        }
+        let bed = Systemd { name, _dir: dir };
+        let bind = |from: &Path, to: &str| format!("{}:{to}", from.display());
+        let (program, trees) = (bind(&program(), "/usr/bin/woodward"), bind(&trees, "/etc/woodward/trees"));
+        let out = bed.bed(
+            "up",
+            [OsStr::new("-u"), units.as_ref(), "-b".as_ref(), program.as_ref()]
+                .into_iter()
+                .chain(["-b".as_ref(), OsStr::new(&trees)]),
+        );
+        assert!(out.status.success(), "{}", text(&out));
+        bed
+    }
+
+    fn bed<'a>(&self, verb: &str, args: impl IntoIterator<Item = &'a OsStr>) -> Output {
+        let mut command = Command::new(repository("tests/systemd-bed/systemd-bed"));
+        command.arg(verb).args(["-n", &self.name]).args(args).env("SYSTEMD_BED_QUIET", "1");
+        command.output().expect("the bed can be started")
+    }
+
+    /// A shell script inside; what it prints. It must succeed.
+    pub fn sh(&self, script: &str) -> String {
+        let out = self.bed("exec", ["--", "sh", "-c", script].map(OsStr::new));
+        assert!(out.status.success(), "{script}: {}\n{}", text(&out), self.journal());
+        String::from_utf8_lossy(&out.stdout).trim().to_owned()
+    }
+
+    /// Whether a shell script inside succeeds.
+    pub fn holds(&self, script: &str) -> bool {
+        self.bed("exec", ["--", "sh", "-c", script].map(OsStr::new)).status.success()
+    }
+
+    /// Waits until a shell script inside succeeds.
+    pub fn wait(&self, script: &str) {
+        let end = Instant::now() + PATIENCE;
+        while !self.holds(script) {
+            assert!(Instant::now() < end, "in vain: {script}\n{}", self.journal());
+            sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// All messages of woodward's unit.
+    pub fn journal(&self) -> String {
+        text(&self.bed("journal", ["-u", "woodward", "-o", "cat", "--no-pager"].map(OsStr::new)))
+    }
+
+    /// A property of woodward's unit.
+    pub fn property(&self, name: &str) -> String {
+        self.sh(&format!("systemctl show woodward -P {name}"))
+    }
+
+    /// The number of a service's process inside, as its tree knows it.
+    pub fn pid(&self, path: &str) -> i64 {
+        let rows: Vec<Value> = serde_json::from_str(&self.sh("woodward status --json")).expect("an array");
+        let row = rows.iter().find(|row| row["path"] == path).expect("a row");
+        row["pid"].as_i64().expect("it runs")
+    }
+}
+
+impl Drop for Systemd {
+    fn drop(&mut self) {
+        self.bed("down", ["--now"].map(OsStr::new));
+    }
+}
+
+fn text(out: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
+}
+
+fn two() -> String {
+    let child = |id: &str| format!("[[child]]\nid = {id:?}\ncommand = [\"sleep\", \"1000\"]\n");
+    format!("id = \"t\"\n{}{}", child("a"), child("b"))
+}
+
+fn as_it_is(_: &str, text: String) -> String {
+    text
+}
+
+/// Started, everything up, both processes in the store.
+fn started(change: impl Fn(&str, String) -> String) -> Systemd {
+    let bed = Systemd::up(&two(), change);
+    bed.sh("systemctl start woodward");
+    bed.wait("woodward is-up");
+    bed.wait("[ $(systemctl show -P NFileDescriptorStore woodward) = 2 ]");
+    bed
+}
+
+/// Waits until another main process than this is ready.
+fn wait_for_another(bed: &Systemd, main: &str) {
+    bed.wait(&format!(
+        "systemctl -q is-active woodward && [ $(systemctl show -P MainPID woodward) != {main} ] && woodward is-up"
+    ));
+}
+
+#[test]
+fn a_killed_keeper_is_started_again_and_what_ended_meanwhile_is_known() {
+    let bed = started(as_it_is);
+    let (main, a, b) = (bed.property("MainPID"), bed.pid("t/a"), bed.pid("t/b"));
+    // The keeper is stopped first, so that the end falls into the time when nobody watches.
+    bed.sh(&format!("kill -STOP {main}; kill -TERM {a}; kill -KILL {main}"));
+    wait_for_another(&bed, &main);
+    assert_eq!(bed.pid("t/b"), b);
+    assert_ne!(bed.pid("t/a"), a);
+    let why = bed.sh("woodward why t/a");
+    assert!(why.contains("SIGTERM") && !why.contains("unknown"), "{why}");
+    bed.wait("[ $(systemctl show -P NFileDescriptorStore woodward) = 2 ]");
+    assert!(!bed.journal().contains("status unknown"), "{}", bed.journal());
+}
+
+#[test]
+fn systemctl_stop_stops_all_in_order_and_leaves_nothing() {
+    let bed = started(as_it_is);
+    bed.sh("systemctl stop woodward");
+    assert!(!bed.holds("pgrep -x 'sleep|woodward'"), "{}", bed.sh("ps ax"));
+    assert_eq!(bed.property("Result"), "success");
+    assert_eq!(bed.property("NFileDescriptorStore"), "0");
+    let journal = bed.journal();
+    let (b, a) = (journal.rfind("t/b: asked to stop"), journal.rfind("t/a: asked to stop"));
+    assert!(b.is_some() && b < a, "{journal}");
+}
+
+#[test]
+fn systemctl_restart_is_an_ordered_stop_and_a_start() {
+    let bed = started(as_it_is);
+    let (main, a) = (bed.property("MainPID"), bed.pid("t/a"));
+    bed.sh("systemctl restart woodward");
+    wait_for_another(&bed, &main);
+    assert_ne!(bed.pid("t/a"), a);
+    assert_eq!(bed.sh("pgrep -cx sleep"), "2");
+}
+
+#[test]
+fn a_keeper_that_hangs_is_replaced_by_the_watchdog_and_services_live_on() {
+    let bed = started(|_, unit| unit.replace("WatchdogSec=30", "WatchdogSec=2"));
+    let (main, a, b) = (bed.property("MainPID"), bed.pid("t/a"), bed.pid("t/b"));
+    bed.sh(&format!("kill -STOP {main}"));
+    wait_for_another(&bed, &main);
+    assert_eq!((bed.pid("t/a"), bed.pid("t/b")), (a, b));
+    assert!(bed.journal().contains("atchdog"), "{}", bed.journal());
+    // One that is well is left alone.
+    let main = bed.property("MainPID");
+    bed.sh("sleep 5");
+    assert_eq!(bed.property("MainPID"), main);
+}
+
+#[test]
+fn upgraded_under_systemd_it_stays_the_main_process() {
+    let bed = started(as_it_is);
+    let (main, a) = (bed.property("MainPID"), bed.pid("t/a"));
+    bed.sh("cp /usr/bin/woodward /usr/bin/woodward-new && woodward upgrade /usr/bin/woodward-new");
+    bed.wait("woodward is-up");
+    assert_eq!((bed.property("MainPID"), bed.pid("t/a")), (main.clone(), a));
+    assert_eq!(bed.sh(&format!("readlink /proc/{main}/exe")), "/usr/bin/woodward-new");
+    bed.sh("systemctl stop woodward");
+    assert!(!bed.holds("pgrep -x 'sleep|woodward-new'"));
+}
+
+#[test]
+fn the_units_are_in_order() {
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
+    for file in ["woodward.service", "woodward@.service"] {
+        fs::copy(repository("units").join(file), dir.path().join(file)).expect("copied");
+    }
+    let bind: PathBuf = program();
+    let mut command = Command::new(repository("tests/systemd-bed/systemd-bed"));
+    command.arg("verify").arg("-b").arg(format!("{}:/usr/bin/woodward", bind.display())).arg(dir.path());
+    let out = command.output().expect("the bed can be started");
+    assert!(out.status.success(), "{}", text(&out));
+}
