@@ -20,7 +20,7 @@ pub const SEGMENT: u64 = 4 << 20;
 /// Time for a new daemon to open its pipes.
 const HELD: u64 = 10_000_000_000;
 /// Place of the first byte that is not consumed, in the header.
-const CONSUMED: u64 = 8;
+pub const CONSUMED: u64 = 8;
 /// Place of the number of bytes thrown away by the keeper, in the header.
 pub const DISCARDED: u64 = 16;
 

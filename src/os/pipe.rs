@@ -7,11 +7,15 @@
 //! stands in its header, so a reader that dies repeats at most its last piece and loses nothing.
 //!
 //! ```text
-//! segment file:  magic u64 | consumed u64 | thrown away by the keeper u64 | writer 2 x u64 | up to byte 64 | bytes ...
+//! segment file:  magic u64 | consumed u64 | thrown away by the keeper u64 | writer 2 x u64 |
+//!                mark: consumed u64, number of the line there u64 | up to byte 64 | bytes ...
 //! ```
 //!
-//! What is consumed is punched out of the file, and when all is, the file is cut back to its header. With
-//! [`SEGMENT`] bytes not consumed it is full.
+//! The mark says the place again, together with the number of the line that begins there: both are written at once, so
+//! lines are numbered through the deaths of daemons, and a line that is read twice has its number twice.
+//!
+//! What is consumed is punched out of the file, and when all is, the file is cut back, but for the last [`TAIL`] bytes:
+//! the next daemon has them to show. With [`SEGMENT`] bytes not consumed it is full.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -19,6 +23,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, SpliceFFlags, fallocate, fcntl, splice};
@@ -45,6 +50,8 @@ pub struct LogPipe {
     solid: bool,
     /// What has to be added to a place to get the number of the byte since this was opened.
     base: u64,
+    /// Number of the first line not yet consumed.
+    line: u64,
     shared: Option<Shared>,
 }
 
@@ -84,6 +91,10 @@ const MAGIC: [u8; 8] = *b"woodlog1";
 const WRITER: u64 = 24;
 /// Wanted capacity of a FIFO; small ones are accepted.
 const CAPACITY: i32 = 256 << 10;
+/// Place of the mark.
+const MARK: u64 = 40;
+/// Bytes kept of what is consumed.
+const TAIL: u64 = 4 << 10;
 /// Holes are made of whole pages.
 const PAGE: u64 = 4096;
 /// So much is punched out at once.
@@ -118,7 +129,7 @@ impl LogPipe {
         let mut options = OpenOptions::new();
         let segment =
             options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&segment)?;
-        let consumed = first_unconsumed(&segment)?;
+        let (consumed, line) = first_unconsumed(&segment)?;
         let base = 0u64.wrapping_sub(consumed);
         let shared = os.map(|os| Shared::new(os, &reader, &segment)).transpose()?;
         Ok(LogPipe {
@@ -130,6 +141,7 @@ impl LogPipe {
             punched: DATA,
             solid: false,
             base,
+            line,
             shared,
         })
     }
@@ -156,6 +168,25 @@ impl LogPipe {
     pub fn last_writer(&self) -> [u64; 2] {
         let word = |n: u64| u64::from_le(drain::read_word(self.segment.as_raw_fd(), WRITER + 8 * n));
         [word(0), word(1)]
+    }
+
+    /// The number of the first line not yet consumed; 1: nobody has consumed any.
+    pub fn first_line(&self) -> u64 {
+        self.line
+    }
+
+    /// The last whole lines that an earlier daemon has consumed, some kilobytes at most, and when they were written:
+    /// milliseconds since 1970, UTC.
+    pub fn tail(&self) -> io::Result<(Vec<u8>, u64)> {
+        let from = self.consumed.saturating_sub(TAIL).max(DATA);
+        let mut bytes = vec![0; (self.consumed - from) as usize];
+        self.segment.read_exact_at(&mut bytes, from)?;
+        if from > DATA {
+            let first = memchr::memchr(b'\n', &bytes).map_or(bytes.len(), |newline| newline + 1);
+            bytes.drain(..first);
+        }
+        let written = self.segment.metadata()?.modified()?.duration_since(UNIX_EPOCH);
+        Ok((bytes, written.map_or(0, |since| since.as_millis() as u64)))
     }
 
     /// Readable when [`LogPipe::pump`] is worth calling.
@@ -238,31 +269,41 @@ impl LogPipe {
     }
 
     /// All bytes before `position` have been dealt with: they are not read again by anybody, and their room
-    /// is free.
-    pub fn consumed(&mut self, position: u64) -> io::Result<()> {
+    /// is free. `line`: the number of the line that begins there.
+    pub fn consumed(&mut self, position: u64, line: u64) -> io::Result<()> {
         let place = position.wrapping_sub(self.base);
         // A position from before the file was last cut back is an old one.
         if position < self.position().saturating_sub(self.next - DATA) || place <= self.consumed {
             return Ok(());
         }
         self.consumed = place.min(self.next);
-        let empty = self.is_ours() && self.consumed == self.end()?;
-        if empty {
-            self.base = self.base.wrapping_add(self.next - DATA);
-            (self.next, self.consumed, self.punched) = (DATA, DATA, DATA);
+        self.line = line;
+        let end = self.end()?;
+        if self.is_ours() && self.consumed == end && end > DATA + 2 * TAIL {
+            let mut tail = [0; TAIL as usize];
+            self.segment.read_exact_at(&mut tail, end - TAIL)?;
+            self.segment.write_all_at(&tail, DATA)?;
+            self.base = self.base.wrapping_add(self.next - DATA - TAIL);
+            (self.next, self.consumed, self.punched) = (DATA + TAIL, DATA + TAIL, DATA);
+            // First the header: a reader that dies in between repeats, it does not lose.
+            self.write_header()?;
+            return self.segment.set_len(DATA + TAIL);
         }
-        // First the header: a reader that dies in between repeats, it does not lose.
-        let mut header = [0; 16];
-        header[..8].copy_from_slice(&MAGIC);
-        header[8..].copy_from_slice(&self.consumed.to_le_bytes());
-        self.segment.write_all_at(&header, 0)?;
-        if empty { self.segment.set_len(DATA) } else { self.punch() }
+        self.write_header()?;
+        self.punch()
+    }
+
+    /// First the mark: a reader that dies in between is believed by it.
+    fn write_header(&self) -> io::Result<()> {
+        let [place, line] = [self.consumed, self.line].map(u64::to_le_bytes);
+        self.segment.write_all_at(&[place, line].concat(), MARK)?;
+        self.segment.write_all_at(&[MAGIC, place].concat(), 0)
     }
 
     /// Gives the room of what is consumed back to the file system.
     fn punch(&mut self) -> io::Result<()> {
         let from = self.punched.next_multiple_of(PAGE);
-        let to = self.consumed / PAGE * PAGE;
+        let to = self.consumed.saturating_sub(TAIL) / PAGE * PAGE;
         if self.solid || to < from + HOLE {
             return Ok(());
         }
@@ -300,17 +341,16 @@ fn files(dir: &Path, path: &str) -> (PathBuf, PathBuf) {
     (log.join(format!("{path}.fifo")), log.join(format!("{path}.segment")))
 }
 
-/// Where an earlier reader left off; a header that makes no sense is one of nobody.
-fn first_unconsumed(segment: &File) -> io::Result<u64> {
-    let mut header = [0; 16];
+/// Where an earlier reader left off, and the number of the line there; a header that makes no sense is one of nobody.
+fn first_unconsumed(segment: &File) -> io::Result<(u64, u64)> {
     let end = segment.metadata()?.len();
-    if end <= DATA {
-        return Ok(DATA);
+    let word = |place| u64::from_le(drain::read_word(segment.as_raw_fd(), place));
+    if end < DATA || word(0) != u64::from_le_bytes(MAGIC) {
+        return Ok((DATA, 1));
     }
-    segment.read_exact_at(&mut header, 0)?;
-    let (magic, place) = header.split_at(8);
-    let place = place.try_into().map_or(DATA, u64::from_le_bytes);
-    Ok(if magic == MAGIC && (DATA..=end).contains(&place) { place } else { DATA })
+    let (consumed, mark, line) = (word(drain::CONSUMED), word(MARK), word(MARK + 8));
+    let place = if mark == 0 { consumed } else { mark };
+    Ok(if (DATA..=end).contains(&place) { (place, line.max(1)) } else { (DATA, line.max(1)) })
 }
 
 #[cfg(test)]
@@ -336,15 +376,16 @@ mod tests {
         let mut pipe = LogPipe::open(dir.path(), "t/a", None).expect("a pipe");
         write(&pipe, b"one\ntwo\n");
         assert_eq!((read(&mut pipe).as_slice(), pipe.last_writer()), (b"one\ntwo\n".as_slice(), [0, 0]));
-        pipe.consumed(4).expect("consumed");
+        pipe.consumed(4, 2).expect("consumed");
         pipe.set_writer([7, 9]).expect("written");
         write(&pipe, b"three\n");
         drop(pipe);
 
         let mut pipe = LogPipe::open(dir.path(), "t/a", None).expect("the pipe again");
+        assert_eq!((pipe.first_line(), pipe.tail().expect("read").0), (2, b"one\n".to_vec()));
         assert_eq!(read(&mut pipe), b"two\n", "what was in the FIFO dies with its last holder");
-        pipe.consumed(4).expect("consumed");
-        assert_eq!(pipe.segment.metadata().expect("a file").len(), DATA);
+        pipe.consumed(4, 3).expect("consumed");
+        assert_eq!(pipe.tail().expect("read").0, b"one\ntwo\n");
         assert_eq!((pipe.unread().expect("a length"), pipe.position()), (0, 4));
         assert_eq!(pipe.last_writer(), [7, 9]);
     }
@@ -355,14 +396,41 @@ mod tests {
         let mut pipe = LogPipe::open(dir.path(), "a", None).expect("a pipe");
         write(&pipe, b"one\n");
         read(&mut pipe);
-        pipe.consumed(4).expect("consumed");
+        pipe.consumed(4, 1).expect("consumed");
         write(&pipe, b"two\n");
         assert_eq!(read(&mut pipe), b"two\n");
-        pipe.consumed(3).expect("nothing to do");
-        pipe.consumed(4).expect("nothing to do");
-        assert_eq!(pipe.consumed, DATA);
-        pipe.consumed(8).expect("consumed");
-        assert_eq!((pipe.position(), pipe.end().expect("a length")), (8, DATA));
+        pipe.consumed(3, 1).expect("nothing to do");
+        pipe.consumed(4, 1).expect("nothing to do");
+        assert_eq!((pipe.consumed, pipe.first_line()), (DATA + 4, 1));
+        pipe.consumed(8, 3).expect("consumed");
+        assert_eq!((pipe.position(), pipe.consumed, pipe.first_line()), (8, DATA + 8, 3));
+    }
+
+    #[test]
+    fn a_segment_is_cut_back_to_its_last_lines_and_positions_go_on() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut pipe = LogPipe::open(dir.path(), "a", None).expect("a pipe");
+        let mut position = 0;
+        for n in 0..2000 {
+            let line = format!("line {n}\n");
+            write(&pipe, line.as_bytes());
+            assert_eq!(read(&mut pipe), line.as_bytes());
+            // What was consumed in between is old news.
+            pipe.consumed(position, n).expect("nothing to do");
+            position += line.len() as u64;
+            pipe.consumed(position, n + 1).expect("consumed");
+            assert_eq!((pipe.position(), pipe.unread().expect("a length")), (position, 0));
+            assert!(pipe.end().expect("a length") <= DATA + 2 * TAIL);
+        }
+        drop(pipe);
+        let pipe = LogPipe::open(dir.path(), "a", None).expect("the pipe again");
+        let tail = String::from_utf8(pipe.tail().expect("read").0).expect("text");
+        assert!(tail.starts_with("line ") && tail.ends_with("line 1998\nline 1999\n"));
+        assert!(
+            tail.len() as u64 > TAIL / 2
+                && pipe.first_line() == 2000
+                && pipe.unread().expect("a length") == 0
+        );
     }
 
     #[test]
@@ -378,13 +446,13 @@ mod tests {
         assert_eq!(pipe.pump().expect("no room"), 0);
         assert_eq!(pipe.discard().expect("thrown away"), Thrown { bytes: 11, lines: 2 });
         assert_eq!(read(&mut pipe).len() as u64, SEGMENT);
-        pipe.consumed(2 << 20).expect("consumed");
+        pipe.consumed(2 << 20, 1).expect("consumed");
         write(&pipe, b"again\n");
         assert_eq!(read(&mut pipe), b"again\n");
         use std::os::unix::fs::MetadataExt;
         let held = pipe.segment.metadata().expect("a file").blocks() * 512;
-        assert!(held <= (SEGMENT - (2 << 20)) + 3 * PAGE, "{held} bytes are held");
-        pipe.consumed(SEGMENT + 6).expect("consumed");
-        assert_eq!(pipe.end().expect("a length"), DATA);
+        assert!(held <= (SEGMENT - (2 << 20)) + 4 * PAGE, "{held} bytes are held");
+        pipe.consumed(SEGMENT + 6, 1).expect("consumed");
+        assert_eq!(pipe.end().expect("a length"), DATA + TAIL);
     }
 }

@@ -85,6 +85,8 @@ impl Cutter {
         followers: broadcast::Sender<Arc<Line>>,
         rate: Option<RateLimit>,
     ) -> Cutter {
+        // Lines are numbered through the deaths of daemons.
+        let seq = source.intake.as_ref().map_or(1, |intake| lock(intake).pipe.first_line());
         let bucket = rate.map(|limit| Bucket::new(limit, clock::now()));
         Cutter {
             source,
@@ -92,7 +94,7 @@ impl Cutter {
             followers,
             bucket,
             turn: Turn::default(),
-            seq: 1,
+            seq,
             unfinished: Vec::new(),
             position: 0,
             missed: Missed::default(),
@@ -210,7 +212,7 @@ impl Cutter {
     /// what stands in the FIFO is thrown away. Bytes moved.
     fn make_room(&mut self, pipe: &mut LogPipe) -> usize {
         let read = pipe.position().saturating_sub(self.unfinished.len() as u64);
-        let _ = pipe.consumed(read);
+        let _ = pipe.consumed(read, self.seq);
         if let Ok(moved) = pipe.pump()
             && (moved > 0 || !pipe.is_full().unwrap_or(false))
         {
@@ -268,6 +270,7 @@ impl Cutter {
     fn pass_limited(&mut self, mut bytes: Vec<u8>, position: u64) {
         self.source.tell_waiters(self.turn.generation, &bytes);
         let mut lines = memchr::memchr_iter(b'\n', &bytes).count();
+        let mut dropped = 0;
         if let Some(bucket) = &mut self.bucket {
             let given = bucket.take(lines, clock::now());
             if given < lines {
@@ -276,19 +279,26 @@ impl Cutter {
                     n => memchr::memchr_iter(b'\n', &bytes).nth(n - 1).map_or(0, |newline| newline + 1),
                 };
                 bytes.truncate(end);
-                self.miss(|missed| &mut missed.rate, (lines - given) as u64);
+                dropped = (lines - given) as u64;
+                self.miss(|missed| &mut missed.rate, dropped);
                 lines = given;
             }
         }
-        self.pass(bytes, lines as u64, position);
+        self.pass_before(bytes, lines as u64, dropped, position);
     }
 
     /// Whole lines to everybody who wants them.
     fn pass(&mut self, bytes: Vec<u8>, lines: u64, position: u64) {
+        self.pass_before(bytes, lines, 0, position);
+    }
+
+    /// As [`Cutter::pass`]; so many lines after them were dropped, which leaves a gap in the numbers.
+    fn pass_before(&mut self, bytes: Vec<u8>, lines: u64, dropped: u64, position: u64) {
         let (at, seq, turn) = (clock::wall(), self.seq, self.turn);
-        self.seq += lines;
+        let next = seq + lines + dropped;
+        self.seq = next;
         let source = self.source.clone();
-        let batch = Batch { source, bytes, lines, seq, at, turn, position };
+        let batch = Batch { source, bytes, lines, seq, next, at, turn, position };
         {
             let mut ring = lock(&self.source.ring);
             let worth = ring.worth(&batch.bytes);

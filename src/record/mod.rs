@@ -265,13 +265,18 @@ impl Record {
             true => Some(Intake::new(LogPipe::open(&inner.places.run, path, inner.os.as_ref())?)),
             false => None,
         };
+        let mut ring = Ring::new(inner.places.settings.memory_lines.bytes());
+        if let Some(intake) = &intake {
+            // What cannot be read is not shown.
+            let _ = intake.last_lines(&mut |line| ring.push(line.0, line.1, line.2, line.3));
+        }
         streams.last += 1;
         let path: Arc<str> = Arc::from(path);
         let source = Arc::new(Source {
             path: path.clone(),
             token: streams.last,
             intake: intake.map(Mutex::new),
-            ring: Mutex::new(Ring::new(inner.places.settings.memory_lines.bytes())),
+            ring: Mutex::new(ring),
             waiters: Mutex::default(),
             dropped: AtomicU64::new(0),
             sinks: inner.sinks.of(&worker.output),

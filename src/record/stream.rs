@@ -153,6 +153,16 @@ impl Intake {
         unread > 0 || self.pending
     }
 
+    /// The last lines that an earlier daemon has passed on: number, time, generation, text. The time is that of the last of
+    /// them, the generation that of the last writer: nobody wrote down more.
+    pub(super) fn last_lines(&self, each: &mut impl FnMut((u64, u64, u64, &[u8]))) -> io::Result<()> {
+        let (bytes, at) = self.pipe.tail()?;
+        let lines = memchr::memchr_iter(b'\n', &bytes).count() as u64;
+        let first = self.pipe.first_line().saturating_sub(lines);
+        each_line(&bytes, first, &mut |seq, text| each((seq, at, self.turn.generation, text)));
+        Ok(())
+    }
+
     /// Whose the next byte to be read is.
     pub(super) fn turn(&self) -> Turn {
         self.turn
@@ -215,6 +225,8 @@ pub(super) struct Batch {
     pub(super) lines: u64,
     /// Number of the first.
     pub(super) seq: u64,
+    /// Number of the first line after them that was passed on or dropped.
+    pub(super) next: u64,
     /// When they were read.
     pub(super) at: u64,
     pub(super) turn: Turn,
@@ -233,7 +245,7 @@ impl Drop for Batch {
     fn drop(&mut self) {
         if let Some(intake) = self.source.intake.as_ref().filter(|_| self.position > 0) {
             // A cursor that cannot be written costs a repetition after the daemon's death, nothing now.
-            let _ = lock(intake).pipe.consumed(self.position);
+            let _ = lock(intake).pipe.consumed(self.position, self.next);
         }
     }
 }
