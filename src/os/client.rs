@@ -403,7 +403,10 @@ impl Client {
         let over = !matches!(state, State::Running);
         if over {
             place.stage = Stage::Idle;
-            self.order(&mut table, &Order::Ack { slot, generation }, Vec::new());
+            place.owed = true;
+            if role != Role::Main {
+                self.settle(&mut table, slot);
+            }
         }
         if role == Role::Main
             && let Some(child) = table.children.get_mut(&path).filter(|c| c.generation == generation)
@@ -517,7 +520,7 @@ impl Client {
             Local::Adopted(slot, generation, ended) => {
                 let (path, pid) = {
                     let mut table = self.lock();
-                    self.acknowledge(&mut table, slot, generation);
+                    self.note_end(&mut table, slot, generation);
                     (table.slots[slot as usize].path.clone(), table.slots[slot as usize].pid)
                 };
                 self.tell(slot, generation, ProcessEvent::Started { pid });

@@ -84,6 +84,17 @@ impl Os {
         self.client.adopt(path, generation, kill, sink);
     }
 
+    /// The end of this main process is written down: the keeper need not keep it for a next daemon any more. A start
+    /// of the same path acknowledges what was there before.
+    pub fn acknowledge(&self, path: &str, generation: u64) {
+        self.client.acknowledge(path, generation);
+    }
+
+    /// The keeper's process.
+    pub fn keeper(&self) -> i32 {
+        self.client.keeper
+    }
+
     /// Starts a process. The outcome comes to its sink, never before this returns. Generations of a path
     /// only grow. Directories are made, names of users looked up, the program searched here, each time.
     pub fn launch(&self, launch: Launch) {

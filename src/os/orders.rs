@@ -68,6 +68,7 @@ impl Client {
     }
 
     pub fn release(&self, table: &mut Table, slot: u32) {
+        self.settle(table, slot);
         self.order(table, &Order::Forget { slot }, Vec::new());
         let place = &mut table.slots[slot as usize];
         (place.sink, place.defined) = (None, None);
@@ -118,6 +119,7 @@ impl Client {
         let table = &mut *guard;
         let slot = table.slot(&program.path, role);
         let slot = slot.ok_or_else(|| step("start", io::Error::other("too many processes")))?;
+        self.settle(table, slot);
         let group = self.enter_generation(table, &program.path, generation, role, *kill);
 
         let directory = group.as_ref().map(Group::open).transpose().map_err(|e| step("control group", e))?;
@@ -258,7 +260,11 @@ impl Client {
             let signal = libc::SIGKILL as u8;
             let order = Order::Signal { slot, generation, signal, group: everything && group.is_none() };
             self.order(&mut table, &order, Vec::new());
-            self.acknowledge(&mut table, slot, generation);
+            self.note_end(&mut table, slot, generation);
+            if table.slots[slot as usize].sink.is_none() {
+                // Nobody will hear of it.
+                self.settle(&mut table, slot);
+            }
         }
         if let Some(group) = group {
             group.kill();
@@ -277,11 +283,29 @@ impl Client {
         }
     }
 
-    /// Takes note of the end of a process that was found ended.
-    pub fn acknowledge(&self, table: &mut Table, slot: u32, generation: u64) {
+    /// Takes note of the end of a process that was found ended: it is the sink's now.
+    pub fn note_end(&self, table: &mut Table, slot: u32, generation: u64) {
         let place = &mut table.slots[slot as usize];
         if place.stage == Stage::Ended && place.generation == generation {
             place.stage = Stage::Idle;
+            place.owed = true;
+        }
+    }
+
+    /// See [`super::Os::acknowledge`].
+    pub fn acknowledge(&self, path: &str, generation: u64) {
+        let mut table = self.lock();
+        let slot = table.find(path, Role::Main);
+        if let Some(slot) = slot.filter(|&slot| table.slots[slot as usize].generation == generation) {
+            self.settle(&mut table, slot);
+        }
+    }
+
+    /// The keeper need not keep this end any longer.
+    pub fn settle(&self, table: &mut Table, slot: u32) {
+        let place = &mut table.slots[slot as usize];
+        if std::mem::take(&mut place.owed) {
+            let generation = place.generation;
             self.order(table, &Order::Ack { slot, generation }, Vec::new());
         }
     }

@@ -45,6 +45,8 @@ pub(super) struct Slot {
     pub sink: Option<Sink>,
     pub defined: Option<Defined>,
     pub staging: Staging,
+    /// It has ended, and the keeper keeps its end until that is written down here.
+    pub owed: bool,
 }
 
 /// How far a start that goes through the stage is.
@@ -127,6 +129,7 @@ impl Table {
             sink: None,
             defined: None,
             staging: Staging::None,
+            owed: false,
         };
         let ended = match state {
             State::Ended(status) => Some(status.into()),
@@ -148,6 +151,7 @@ impl Table {
                 sink: None,
                 defined: None,
                 staging: Staging::None,
+                owed: false,
             });
         }
     }

@@ -104,7 +104,7 @@ fn file(directory: &Path) -> PathBuf {
 }
 
 /// CRC-32 (IEEE 802.3, reflected).
-fn crc32(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
     const TABLE: [u32; 256] = {
         let mut table = [0; 256];
         let mut n = 0;

@@ -36,6 +36,9 @@ pub(super) enum Input {
     ShutDown { who: Who },
     /// No more patience: kill everything.
     KillAll,
+    /// The kernel is to hold this path, and to panic.
+    #[cfg(test)]
+    Poison { path: Box<str> },
     /// The worker of this path is to panic.
     #[cfg(test)]
     Fault { path: Box<str> },

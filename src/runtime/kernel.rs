@@ -7,11 +7,17 @@
 //! outcomes come back as inputs. A turn that has carried out [`SLICE`] effects ends early and calls for the next one,
 //! so that other tasks breathe while a big pool stops. Orders to the keeper that a turn gives go together.
 //!
+//! What changes is written to the journal of the run state ([`keep`]) before a start that follows from it goes out, and
+//! at the end of a turn before anybody is answered. A daemon that begins, and a kernel whose turn has panicked, go on
+//! from there ([`take_over`]).
+//!
 //! Who held or stopped what, why a start failed, which process it is: what the engine does not need to decide is kept
 //! beside it, by path or generation, and joined when a fact is recorded or a row printed.
 
+mod keep;
 mod nudge;
 mod rounds;
+mod take_over;
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,9 +27,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{oneshot, watch};
-use woodward_engine::adopt::{self, Fate};
 use woodward_engine::effect::TreeEnd;
-use woodward_engine::spec;
+use woodward_engine::view::State;
 use woodward_engine::{
     Effect, Engine, Event, Exit, Fact, FailedStart, Gen, Incident, Key, PathId, Reason, Reply, ReqId, Time,
     Verb, What,
@@ -32,6 +37,7 @@ use woodward_engine::{
 use super::block::Block;
 use super::health::{Ward, Watched};
 use super::inbox::{Inbox, Input, InstanceAnswer, Turn};
+use super::journal::{Entry, Journal};
 use super::publish::Publisher;
 use super::rows::{Running, Sayings};
 use super::sockets;
@@ -39,11 +45,11 @@ use super::table::Table;
 use super::view::View;
 use super::worker::{Child, House, Said, Seat, StartError};
 use super::{Ends, Handle, InstanceError, Surroundings, Who};
-use crate::os::{ProcessEvent, Role, Scope, clock};
+use crate::os::clock;
 use crate::record::Record;
 use crate::record::fact::{Extras, FactLine, Scene};
 use crate::record::words::rfc3339;
-use crate::tree::{self, KillMode, Plan};
+use crate::tree::{self, Plan};
 
 /// Effects carried out in one turn.
 const SLICE: usize = 256;
@@ -97,8 +103,10 @@ impl Actor for KernelActor {
         _: Turn,
         kernel: &mut Kernel,
     ) -> Result<(), ActorProcessingErr> {
-        kernel.turn();
-        Ok(())
+        match catch_unwind(AssertUnwindSafe(|| kernel.turn())) {
+            Ok(()) => Ok(()),
+            Err(panic) => kernel.survive(panic),
+        }
     }
 
     /// A worker's end is what the worker says; this is the safety net for a panic in its actor. The event overtakes
@@ -138,6 +146,16 @@ struct Kernel {
     starting: Option<(Gen, Incident)>,
     requests: Requests,
     sayings: Sayings,
+    journal: Journal,
+    /// What has changed and is not in the journal yet.
+    unkept: Entry,
+    /// Paths that have changed just now.
+    changed: Vec<PathId>,
+    /// Ends that the keeper keeps until they are in the journal.
+    owed: Vec<(Arc<str>, Gen)>,
+    /// What is being looked at now, for the record of a panic.
+    hearing: Hearing,
+    panics: VecDeque<Time>,
     publisher: Publisher,
     published: Time,
     ward: Ward,
@@ -184,6 +202,29 @@ struct Trees {
     end: Option<oneshot::Sender<Ends>>,
 }
 
+/// What a turn looks at.
+#[derive(Clone, Debug)]
+enum Hearing {
+    Deadlines,
+    Request(Box<str>),
+    Said(Gen),
+    Other(&'static str),
+}
+
+impl Hearing {
+    fn of(input: &Input) -> Hearing {
+        match input {
+            Input::Request { path, .. } | Input::Instance { path, .. } => Hearing::Request(path.clone()),
+            Input::Said { generation, .. } | Input::Look { generation } => Hearing::Said(*generation),
+            Input::WorkerFailed { .. } => Hearing::Other("the failure of a worker"),
+            Input::Nudge { .. } => Hearing::Other("a signal to a child"),
+            Input::ShutDown { .. } | Input::KillAll => Hearing::Other("the stop of everything"),
+            #[cfg(test)]
+            Input::Poison { .. } | Input::Fault { .. } => Hearing::Other("a fault"),
+        }
+    }
+}
+
 /// Whether the daemon is to end.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stop {
@@ -200,6 +241,8 @@ impl Kernel {
         inbox.open(me.clone());
         let mut engine = Engine::new();
         engine.reserve_incidents(Incident(record.last_incident()));
+        let found = os.found();
+        let (journal, remembered) = Journal::open(run.as_deref(), os.keeper(), !found.is_empty());
         let mut kernel = Kernel {
             engine,
             inputs: VecDeque::new(),
@@ -214,6 +257,12 @@ impl Kernel {
             starting: None,
             requests: Requests::default(),
             sayings: Sayings::default(),
+            journal,
+            unkept: Entry::default(),
+            changed: Vec::new(),
+            owed: Vec::new(),
+            hearing: Hearing::Deadlines,
+            panics: VecDeque::new(),
             publisher: Publisher::new(handle.view, rfc3339(clock::wall())),
             published: Time::default(),
             ward: Ward::default(),
@@ -229,83 +278,11 @@ impl Kernel {
             block: Block::open(run.map(|run| run.join("generations"))),
             inbox,
         };
-        let trees: Vec<spec::Tree> = plans.into_iter().map(|plan| kernel.table.add(plan)).collect();
-        let mut found = kernel.take_over();
+        plans.into_iter().for_each(|plan| kernel.table.add(plan));
+        kernel.begin(remembered);
         kernel.house.faults.release_left();
-        for tree in trees {
-            let (of_it, rest) = found.into_iter().partition(|f| f.path.split('/').next() == Some(&*tree.id));
-            found = rest;
-            kernel.plant(tree, of_it);
-        }
-        found.iter().for_each(|found| kernel.evict(&found.path, found.generation));
         kernel.inbox.call();
         kernel
-    }
-
-    /// Runs a tree. What is found of it goes on where it is; what of that has no place in it any more is stopped.
-    fn plant(&mut self, tree: spec::Tree, found: Vec<adopt::Found>) {
-        if found.is_empty() {
-            return self.ask(&tree.id.clone(), Verb::AddTree(Box::new(tree)));
-        }
-        let saved = adopt::Saved::default();
-        let left = self.engine.adopt(clock::now(), tree, &saved, found, &mut self.decided);
-        self.effects.extend(self.decided.drain(..));
-        for found in left.into_iter().flatten() {
-            self.live.remove(&found.generation);
-            self.evict(&found.path, found.generation);
-        }
-    }
-
-    /// What an earlier daemon started and the keeper kept. Each process gets a worker again, which also tells when it
-    /// has ended meanwhile; hooks that were running are killed.
-    fn take_over(&mut self) -> Vec<adopt::Found> {
-        let found = self.house.os.found();
-        let last = found.iter().map(|found| found.generation).max().unwrap_or(0);
-        self.engine.reserve_generations(self.block.bound().max(Gen(last)));
-        let mut mains = Vec::new();
-        for found in found {
-            let (path, generation) = (found.path.to_string(), Gen(found.generation));
-            if found.role != Role::Main {
-                self.house.os.signal(&path, found.generation, found.role, libc::SIGKILL, Scope::Main);
-                continue;
-            }
-            let mut fate = Fate::Ready;
-            if let Some(child) = self.table.find(&path).and_then(|key| self.make_child(&path, key)) {
-                if child.can_be_asked_again() {
-                    fate = Fate::Started;
-                }
-                let seat = Seat::adopted(self.house.clone(), child, generation, fate == Fate::Ready);
-                self.give_worker(seat, Incident::default());
-            }
-            mains.push(adopt::Found { path, generation, key: None, fate });
-        }
-        mains
-    }
-
-    /// Stops a process that stands in no plan.
-    fn evict(&self, path: &str, generation: Gen) {
-        let (path, generation, os) = (path.to_owned(), generation.0, self.house.os.clone());
-        let (tell, mut gone) = oneshot::channel();
-        let mut tell = Some(tell);
-        let sink = move |event| {
-            if let (ProcessEvent::Emptied, Some(tell)) = (event, tell.take()) {
-                // The task below waits for it as long as there is a runtime.
-                let _ = tell.send(());
-            }
-        };
-        os.adopt(&path, generation, KillMode::Mixed, Box::new(sink));
-        os.signal(&path, generation, Role::Main, libc::SIGTERM, Scope::All);
-        let text = "stopped: it is in no tree any more".to_owned();
-        self.record.fact(FactLine::note(clock::wall(), 0, &path, generation, "evicted", text));
-        let within = self.evict_within;
-        tokio::spawn(async move {
-            if tokio::time::timeout(within, &mut gone).await.is_err() {
-                os.kill(&path, generation);
-                // Whatever comes of it, there is nothing else to be done.
-                let _ = gone.await;
-            }
-            os.forget(&path);
-        });
     }
 
     fn turn(&mut self) {
@@ -325,6 +302,7 @@ impl Kernel {
             match self.inputs.pop_front() {
                 Some(input) => self.hear(input),
                 None if self.engine.next_deadline().is_some_and(|at| at <= clock::now()) => {
+                    self.hearing = Hearing::Deadlines;
                     self.tell(Event::Tick);
                     self.carry_out(&mut left);
                     again = !self.effects.is_empty();
@@ -335,6 +313,7 @@ impl Kernel {
         }
         self.make_rounds();
         again |= !self.effects.is_empty();
+        self.keep_all();
         drop(together);
         self.record.keep();
         let (now, next) = (clock::now(), self.published + STALE);
@@ -359,6 +338,7 @@ impl Kernel {
 
     fn hear(&mut self, input: Input) {
         self.requests.asking = None;
+        self.hearing = Hearing::of(&input);
         match input {
             Input::Request { path, verb, who, answer } => {
                 self.requests.asking = Some(who);
@@ -382,6 +362,11 @@ impl Kernel {
                 self.live.values().for_each(|live| live.seat.kill());
             }
             #[cfg(test)]
+            Input::Poison { path } => {
+                self.ask(&path, Verb::Hold { until: None });
+                panic!("a fault in the kernel");
+            }
+            #[cfg(test)]
             Input::Fault { path } => {
                 let of_path = |live: &&Live| *live.seat.child.path == *path;
                 self.live.values().filter(of_path).for_each(|live| live.seat.fault());
@@ -396,10 +381,12 @@ impl Kernel {
             Said::Ready => self.tell(Event::Ready { generation }),
             Said::Failed(error) => {
                 live.error = Some(error);
+                self.owed.push((live.seat.child.path.clone(), generation));
                 self.gone.push(generation);
                 self.tell(Event::Failed { generation, why: FailedStart::Error });
             }
             Said::Ended(exit) => {
+                self.owed.push((live.seat.child.path.clone(), generation));
                 self.gone.push(generation);
                 self.tell(Event::Ended { generation, exit });
             }
@@ -458,7 +445,7 @@ impl Kernel {
         };
         match made {
             Ok((template, plan)) => {
-                let key = self.table.add_instance(template, plan);
+                let key = self.table.add_instance(template, plan, args.to_vec());
                 self.requests.asking = Some(who);
                 let id = self.requests.enter(Answer::Instance(answer));
                 self.tell(Event::Request { id, path, verb: Verb::StartInstance { key } });
@@ -478,7 +465,7 @@ impl Kernel {
 
     fn tell(&mut self, event: Event) {
         self.engine.handle(clock::now(), event, &mut self.decided);
-        self.effects.extend(self.decided.drain(..));
+        self.follow();
     }
 
     fn carry_out(&mut self, left: &mut usize) {
@@ -513,7 +500,10 @@ impl Kernel {
             Effect::Open { generation, path } => {
                 if !self.engine.path(path).contains('/') && !self.trees.running.contains(&path) {
                     self.trees.running.push(path);
-                    self.trees.not_ready.push(path);
+                    let row = self.engine.row(path);
+                    if row.is_none_or(|row| row.state != State::Up) {
+                        self.trees.not_ready.push(path);
+                    }
                 }
                 // The subtree's place is made with its first process: nothing can fail here, nothing is to be waited for.
                 self.tell(Event::Started { generation });
@@ -547,7 +537,9 @@ impl Kernel {
                     .then(|| self.engine.essential_exit(path))
                     .flatten();
                 let how = essential.map_or(how, TreeEnd::Essential);
-                self.trees.ends.push((self.engine.path(path), how));
+                let path = self.engine.path(path);
+                self.unkept.ends.push((path.clone(), how.into()));
+                self.trees.ends.push((path, how));
             }
         }
     }
@@ -693,6 +685,7 @@ impl Kernel {
         }
         if let Some(end) = self.trees.end.take() {
             // The daemon may have gone already.
+            self.journal.remove();
             let _ = end.send(std::mem::take(&mut self.trees.ends));
         }
     }

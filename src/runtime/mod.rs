@@ -8,12 +8,13 @@
 //! * [`table`]: what the engine's keys mean. [`inbox`]: the kernel's mailbox. [`rows`]: how a row is printed.
 //! * [`sockets`]: which of them stay open.
 //! * [`faults`]: harm on purpose, for `woodward chaos`.
-//! * [`block`]: which generations are used up, for the next daemon.
+//! * [`journal`]: what the next daemon must know. [`block`]: which generations are used up, should that be lost.
 
 mod block;
 pub mod faults;
 mod health;
 mod inbox;
+mod journal;
 mod kernel;
 mod publish;
 mod readiness;

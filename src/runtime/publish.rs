@@ -46,6 +46,12 @@ impl Publisher {
         }
     }
 
+    /// Begins anew, for another engine; what is published goes on.
+    pub(super) fn renew(&mut self) {
+        let (view, started) = (self.view.clone(), self.started.clone());
+        *self = Publisher { version: self.version, ..Publisher::new(view, started) };
+    }
+
     /// When a row changes by time alone.
     pub(super) fn deadline(&self) -> Option<Time> {
         self.look_again

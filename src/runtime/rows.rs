@@ -7,6 +7,7 @@ use woodward_engine::view::{self, Hold};
 use woodward_engine::{ByApply, Engine, Exit, Fact, FailedStart, Reason, Time, What, spec};
 
 use super::Who;
+use super::journal::Said;
 use super::table::{Account, Table};
 use super::view::{Exhausted, Held, Kind, Limit, Pulse, Row, State};
 use super::worker::StartError;
@@ -25,7 +26,11 @@ pub(super) struct Running {
 
 /// What is said in a row besides what the engine says, by path.
 #[derive(Default)]
-pub(super) struct Sayings(HashMap<Box<str>, Saying>);
+pub(super) struct Sayings {
+    by_path: HashMap<Box<str>, Saying>,
+    /// Whose reason or hand has changed since it was written down.
+    changed: Vec<Box<str>>,
+}
 
 #[derive(Default)]
 struct Saying {
@@ -51,8 +56,8 @@ impl Sayings {
         who: Option<&Who>,
     ) {
         match fact.what {
-            What::Held { .. } | What::StoppedByHand => self.of(path).hand = who.cloned(),
-            What::Released | What::StartedByHand => self.of(path).hand = None,
+            What::Held { .. } | What::StoppedByHand => self.set_hand(path, who.cloned()),
+            What::Released | What::StartedByHand => self.set_hand(path, None),
             What::Backoff { until, .. } => self.of(path).delay = Some(until.since(clock::now())),
             _ => {}
         }
@@ -84,18 +89,52 @@ impl Sayings {
             What::StartedByHand => by("started"),
             What::LimitExceeded { .. } => {
                 let Some(account) = account else { return };
-                let last = self.0.get(path).and_then(|said| said.reason.as_deref()).unwrap_or("ended");
+                let last = self.by_path.get(path).and_then(|said| said.reason.as_deref()).unwrap_or("ended");
                 let period = span(Duration::from_secs(account.period.into()));
                 format!("{last}, {} times in {period}", account.intensity.saturating_add(1))
             }
             _ => return,
         };
-        self.of(path).reason = Some(reason);
+        let said = self.of(path);
+        if said.reason.as_ref() != Some(&reason) {
+            said.reason = Some(reason);
+            self.changed.push(path.into());
+        }
+    }
+
+    fn set_hand(&mut self, path: &str, hand: Option<Who>) {
+        let said = self.of(path);
+        if said.hand != hand {
+            said.hand = hand;
+            self.changed.push(path.into());
+        }
+    }
+
+    /// What has to be written down since the last time, or with `all` everything.
+    pub(super) fn take_changed(&mut self, all: bool) -> Vec<Said> {
+        let mut changed = std::mem::take(&mut self.changed);
+        if all {
+            changed = self.by_path.keys().cloned().collect();
+        }
+        changed.sort_unstable();
+        changed.dedup();
+        let words = |path: Box<str>| {
+            let said = self.by_path.get(&path)?;
+            Some(Said { path: path.into(), reason: said.reason.clone(), hand: said.hand.clone() })
+        };
+        changed.into_iter().filter_map(words).collect()
+    }
+
+    /// What an earlier daemon wrote down.
+    pub(super) fn recall(&mut self, said: Said) {
+        let Said { path, reason, hand } = said;
+        let saying = self.of(&path);
+        (saying.reason, saying.hand) = (reason, hand);
     }
 
     /// How long the start that now goes out was delayed; asked once.
     pub(super) fn take_delay(&mut self, path: &str) -> Option<Duration> {
-        self.0.get_mut(path)?.delay.take()
+        self.by_path.get_mut(path)?.delay.take()
     }
 
     /// The error as it is to be recorded: in full, or shortly if it is the same as the last time.
@@ -110,17 +149,17 @@ impl Sayings {
 
     /// The path is no more.
     pub(super) fn forget(&mut self, path: &str) {
-        self.0.remove(path);
+        self.by_path.remove(path);
     }
 
     fn of(&mut self, path: &str) -> &mut Saying {
-        self.0.entry(path.into()).or_default()
+        self.by_path.entry(path.into()).or_default()
     }
 
     /// The row as it is published.
     pub(super) fn print(&self, engine: &Engine, row: &view::Row, table: &Table, running: Running) -> Row {
         let path = engine.path(row.path);
-        let said = self.0.get(&*path);
+        let said = self.by_path.get(&*path);
         let worker = row.key.and_then(|key| table.worker(key));
         let account = match worker {
             Some(worker) => worker.limit,

@@ -17,6 +17,8 @@ use crate::tree::{Plan, WorkerPlan};
 pub(super) struct Table {
     workers: Vec<Entry>,
     supervisors: HashMap<Box<str>, Account>,
+    /// Each plan, and the number of its first worker.
+    plans: Vec<(Arc<Plan>, usize)>,
 }
 
 /// One worker.
@@ -31,6 +33,8 @@ pub(super) struct Entry {
     pub(super) within: Option<Duration>,
     /// How long it must have been ready.
     pub(super) settle: Duration,
+    /// Of an instance: what it was made with.
+    pub(super) arguments: Vec<(String, String)>,
 }
 
 /// Restarts allowed, and of a supervisor the strategy.
@@ -61,8 +65,8 @@ impl Deref for WorkerRef {
 }
 
 impl Table {
-    /// Takes in a plan and returns its tree, to be handed to the engine.
-    pub(super) fn add(&mut self, plan: Arc<Plan>) -> spec::Tree {
+    /// Takes in a plan.
+    pub(super) fn add(&mut self, plan: Arc<Plan>) {
         let base = self.workers.len();
         self.workers.extend((0..plan.workers.len()).map(|index| Entry {
             plan: WorkerRef::Planned(plan.clone(), index),
@@ -70,7 +74,19 @@ impl Table {
             shutdown: None,
             within: None,
             settle: Duration::ZERO,
+            arguments: Vec::new(),
         }));
+        self.tree(&plan, base);
+        self.plans.push((plan, base));
+    }
+
+    /// The trees of all plans, to be handed to the engine.
+    pub(super) fn trees(&mut self) -> Vec<spec::Tree> {
+        let plans = self.plans.clone();
+        plans.iter().map(|(plan, base)| self.tree(plan, *base)).collect()
+    }
+
+    fn tree(&mut self, plan: &Plan, base: usize) -> spec::Tree {
         let mut tree = plan.tree.clone();
         let path = tree.id.to_string();
         self.supervisor(base, &path, &mut tree.root);
@@ -114,7 +130,12 @@ impl Table {
     }
 
     /// Takes in a worker made from the template `key`.
-    pub(super) fn add_instance(&mut self, template: Key, plan: WorkerPlan) -> Option<Key> {
+    pub(super) fn add_instance(
+        &mut self,
+        template: Key,
+        plan: WorkerPlan,
+        arguments: Vec<(String, String)>,
+    ) -> Option<Key> {
         let of = self.workers.get(template.0 as usize)?;
         let entry = Entry {
             plan: WorkerRef::Instance(Arc::new(plan)),
@@ -122,6 +143,7 @@ impl Table {
             shutdown: of.shutdown,
             within: of.within,
             settle: of.settle,
+            arguments,
         };
         self.workers.push(entry);
         Some(key(self.workers.len() - 1))

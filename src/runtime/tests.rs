@@ -20,6 +20,15 @@ struct House {
 
 impl House {
     async fn of(text: &str) -> House {
+        House::with(text, false).await
+    }
+
+    /// With a journal.
+    async fn kept(text: &str) -> House {
+        House::with(text, true).await
+    }
+
+    async fn with(text: &str, kept: bool) -> House {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("t.toml");
         std::fs::write(&file, text).unwrap();
@@ -31,7 +40,7 @@ impl House {
             os,
             notify: None,
             record,
-            run: None,
+            run: kept.then(|| dir.path().to_owned()),
             evict_within: Duration::from_secs(10),
         };
         let (handle, ended) = super::start(surroundings, vec![plan]).await;
@@ -163,4 +172,123 @@ command = ["sleep", "${arg.time}"]
     kill(house.row("t/pool/w#1").pid.unwrap());
     house.wait("its end", |handle| handle.view().row("t/pool/w#1").is_none()).await;
     house.stop().await;
+}
+
+impl House {
+    /// The kernel panics in the middle of a turn.
+    fn poison(&self, path: &str) {
+        self.handle.inbox.post(Input::Poison { path: path.into() });
+    }
+
+    fn failures(handle: &Handle) -> usize {
+        handle.record().facts("").iter().filter(|fact| fact.kind == "kernel_failed").count()
+    }
+
+    async fn wait_for_failures(&self, n: usize) {
+        self.wait("the fact", |handle| House::failures(handle) == n).await;
+    }
+}
+
+fn crowd(n: usize, keys: &str) -> String {
+    let child = |n: usize| format!("[[child]]\nid = \"w{n}\"\ncommand = [\"sleep\", \"1000\"]\n{keys}\n");
+    let children: String = (0..n).map(child).collect();
+    format!("id = \"t\"\nintensity = 5\nperiod = \"1h\"\n{children}")
+}
+
+#[tokio::test]
+async fn a_thousand_workers_survive_a_panic_of_the_kernel() {
+    let house = House::kept(&crowd(1000, "")).await;
+    house.wait("all", is_up).await;
+    let processes = || -> Vec<_> {
+        let view = house.handle.view();
+        view.rows().map(|row| (row.path.clone(), row.pid, row.generation, row.restarts)).collect()
+    };
+    let before = processes();
+    let version = house.handle.view().version;
+    house.poison("t/w7");
+    house.wait_for_failures(1).await;
+    house.wait("the view", |handle| handle.view().version > version && is_up(handle)).await;
+    assert_eq!(processes(), before);
+    // The event was skipped: nothing is held.
+    assert!(house.row("t/w7").held.is_none());
+    kill(house.row("t/w7").pid.unwrap());
+    house.wait("the restart", |handle| handle.view().row("t/w7").is_some_and(|row| row.restarts == 1)).await;
+    house.wait("all again", is_up).await;
+    assert_eq!(house.stop().await, [("t".to_owned(), TreeEnd::Stopped)]);
+}
+
+#[tokio::test]
+async fn words_counts_and_delays_survive_a_panic_of_the_kernel() {
+    let keys = "backoff = { immediate = 1, first = \"1h\", max = \"1h\" }";
+    let house = House::kept(&crowd(4, keys)).await;
+    house.wait("all", is_up).await;
+    for restarts in 1..=2 {
+        kill(house.row("t/w0").pid.unwrap());
+        house
+            .wait("what follows", |handle| {
+                let row = handle.view().row("t/w0").unwrap().clone();
+                row.state == State::Backoff || (row.restarts == restarts && row.pid.is_some())
+            })
+            .await;
+    }
+    let who = || Who { by: "ada".to_owned(), text: Some("measuring".to_owned()) };
+    house.handle.request("t/w1", Verb::Hold { until: None }, who()).await.unwrap();
+    house.handle.request("t/w2", Verb::Stop { with_dependents: false }, who()).await.unwrap();
+    let rows = || house.handle.view().rows().cloned().collect::<Vec<_>>();
+    let before = rows();
+    assert_eq!(house.row("t/w0").state, State::Backoff);
+    house.poison("t/w3");
+    house.wait_for_failures(1).await;
+    house.handle.request("t/w3", Verb::Release, Who::default()).await.unwrap();
+    // Times are printed from two clocks.
+    let plain = |rows: Vec<Row>| -> Vec<Row> {
+        rows.into_iter().map(|row| Row { next: None, since: String::new(), ..row }).collect()
+    };
+    assert_eq!(plain(rows()), plain(before));
+    assert_eq!(house.row("t/w1").held.unwrap().by, "ada");
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn without_a_journal_a_panic_of_the_kernel_costs_no_process_either() {
+    let house = House::of(&crowd(10, "")).await;
+    house.wait("all", is_up).await;
+    let pids = |house: &House| -> Vec<_> { house.handle.view().rows().map(|row| row.pid).collect() };
+    let before = pids(&house);
+    house.poison("t");
+    house.wait_for_failures(1).await;
+    house.wait("all again", is_up).await;
+    assert_eq!(pids(&house), before);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_waits_is_answered_when_the_kernel_panics() {
+    let tree = crowd(1, "")
+        .replace("\"sleep\", \"1000\"", "\"sh\", \"-c\", \"trap '' TERM; while :; do sleep 1; done\"");
+    let house = House::kept(&tree).await;
+    house.wait("it", is_up).await;
+    let handle = house.handle.clone();
+    let asked = tokio::spawn(async move {
+        handle.request("t/w0", Verb::Stop { with_dependents: false }, Who::default()).await
+    });
+    house.wait("the stop", |handle| handle.view().row("t/w0").unwrap().state == State::Stopping).await;
+    house.poison("t");
+    asked.await.unwrap().unwrap_err();
+    // What was being stopped goes on being stopped.
+    house.handle.kill_all();
+    house.wait("its end", |handle| handle.view().row("t/w0").unwrap().state == State::Stopped).await;
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_kernel_that_panics_again_and_again_ends_its_daemon() {
+    let mut house = House::kept(&crowd(2, "")).await;
+    house.wait("both", is_up).await;
+    for _ in 0..3 {
+        house.poison("t");
+    }
+    (&mut house.ended).await.unwrap_err();
+    assert_eq!(House::failures(&house.handle), 3);
+    house.handle.request("t", Verb::Release, Who::default()).await.unwrap_err();
 }

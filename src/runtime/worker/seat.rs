@@ -12,7 +12,7 @@ use std::time::Duration;
 use ractor::{ActorId, ActorRef, ActorRuntime};
 use tokio::net::unix::pipe;
 use tokio::task::AbortHandle;
-use woodward_engine::{Exit, Gen, Incident, Reason};
+use woodward_engine::{Exit, Fate, Gen, Incident, Reason};
 
 use super::commands::{self, Additions};
 use super::listening::Lazy;
@@ -258,6 +258,26 @@ impl Seat {
         let (path, kill) = (&seat.child.path, seat.child.plan.stop.kill);
         seat.house.os.adopt(path, generation.0, kill, seat.main_sink());
         seat
+    }
+
+    /// A lazy one of an earlier daemon's that has no process: it listens again.
+    pub(in crate::runtime) fn resting(house: Arc<House>, child: Arc<Child>, generation: Gen) -> Arc<Seat> {
+        let seat = Seat::new(house, child, generation, false, Incident::default());
+        {
+            let mut log = seat.lock();
+            log.step = Step::Listening;
+            log.lazy.told = true;
+        }
+        seat
+    }
+
+    /// How far it is, for a kernel that has forgotten it.
+    pub(in crate::runtime) fn fate(&self) -> Fate {
+        match self.lock().step {
+            Step::Opening | Step::Before(_) | Step::Launching => Fate::Starting,
+            Step::Serving | Step::Listening => Fate::Ready,
+            _ => Fate::Started,
+        }
     }
 
     /// Gives it an actor, linked flat under the kernel.
