@@ -8,7 +8,7 @@
 use crate::adopt::{Fate, Found, SavedChild, SavedPath, SavedState};
 use crate::child::{ChildIx, St, Want};
 use crate::event::{Exit, Gen, PathId};
-use crate::fact::What;
+use crate::fact::{Fact, What};
 use crate::listed::{Op, Slots, Then};
 use crate::node::{FOREST_NODE, Msg, Node, NodeIx, Phase};
 use crate::place::Places;
@@ -155,7 +155,9 @@ impl Engine {
             self.kids[c].wanted_key = self.kids[c].key;
         }
         self.kids[c].want = saved.as_ref().map_or(Want::Up, |_| self.kids[c].want);
-        self.fact(c, What::Adopted);
+        // Not a link of the chain it belongs to.
+        let fact = Fact { incident: self.cause, path: self.kids[c].path, generation, what: What::Adopted };
+        self.fx.push(Effect::Fact(fact));
         let state = saved.map(|saved| saved.state).filter(|state| state.is_live());
         match (state, fate) {
             (Some(state @ (St::Stopping { .. } | St::Up { ready: true })), Fate::Ended(exit)) => {

@@ -26,6 +26,9 @@ pub(super) struct Publisher {
     version: u64,
     started: String,
     changed: Vec<PathId>,
+    /// Those of them that nobody has collected, and those collected last.
+    unseen: Vec<PathId>,
+    seen: Vec<PathId>,
     /// Rows whose restarts in the window become fewer with time, without any event, and when to look at them again.
     fading: HashSet<PathId>,
     look_again: Option<Time>,
@@ -41,6 +44,8 @@ impl Publisher {
             version: 0,
             started,
             changed: Vec::new(),
+            unseen: Vec::new(),
+            seen: Vec::new(),
             fading: HashSet::new(),
             look_again: None,
         }
@@ -62,11 +67,20 @@ impl Publisher {
         self.changed.extend(path);
     }
 
-    /// Takes over what has changed; those among it that were not heard of before.
+    /// The engine has changed these.
+    pub(super) fn hear(&mut self, changed: &[PathId]) {
+        self.changed.extend(changed);
+        self.unseen.extend(changed);
+    }
+
+    /// What the engine has changed since the last time.
     pub(super) fn collect(&mut self, engine: &mut Engine) -> &[PathId] {
-        let known = self.changed.len();
-        engine.take_changed(&mut self.changed);
-        &self.changed[known..]
+        self.seen.clear();
+        std::mem::swap(&mut self.seen, &mut self.unseen);
+        let known = self.seen.len();
+        engine.take_changed(&mut self.seen);
+        self.changed.extend(&self.seen[known..]);
+        &self.seen
     }
 
     /// Something has changed that is not published yet.

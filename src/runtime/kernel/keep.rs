@@ -20,8 +20,8 @@ impl Kernel {
         self.effects.extend(self.decided.drain(..));
         let mut changed = std::mem::take(&mut self.changed);
         self.engine.take_changed(&mut changed);
+        self.publisher.hear(&changed);
         for id in changed.drain(..) {
-            self.publisher.touch(Some(id));
             if self.journal.is_on() {
                 self.note(id);
             }
