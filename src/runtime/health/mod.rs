@@ -132,6 +132,11 @@ impl Ward {
         watched: &mut Watched,
         late: bool,
     ) -> Vec<Outcome> {
+        if seat.pid().is_none() {
+            watched.watch.skip(clock::now());
+            self.schedule.set(seat.generation, None, Some(watched.watch.next()));
+            return Vec::new();
+        }
         self.change(engine, seat, watched, None, late, |watch, moment| watch.due(moment))
     }
 
@@ -157,12 +162,9 @@ impl Ward {
     ) -> Vec<Outcome> {
         let at = Some(watched.watch.next());
         match life {
-            Life::Alive => {
-                self.change(engine, seat, watched, at, false, |watch, moment| watch.alive(moment.now))
-            }
-            Life::Every(time) => self.change(engine, seat, watched, at, false, |watch, moment| {
-                watch.watchdog_every(time, moment.now)
-            }),
+            Life::Alive => self.change(engine, seat, watched, at, false, |watch, moment| watch.alive(moment)),
+            Life::Every(time) => self
+                .change(engine, seat, watched, at, false, |watch, moment| watch.watchdog_every(time, moment)),
             Life::Trigger => {
                 let why = "it said WATCHDOG=trigger".to_owned();
                 watched.missed(&why);
@@ -230,7 +232,9 @@ impl Ward {
                     let (why, times) = (watched.pulse.why(), health.misses);
                     let many = !matches!(health.check, Check::Watchdog(_)) && times > 1;
                     let times = if many { format!(", {times} times in a row") } else { String::new() };
-                    outcomes.push(Outcome::Sick(format!("{why}{times}")));
+                    let grace = watched.pulse.now().starved;
+                    let grace = grace.map(|figures| format!("; it has had its grace period: {figures}"));
+                    outcomes.push(Outcome::Sick(format!("{why}{times}{}", grace.unwrap_or_default())));
                 }
             }
         }

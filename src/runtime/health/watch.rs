@@ -158,6 +158,13 @@ impl Watch {
         }
     }
 
+    /// There is no process to be watched just now: a lazy service that waits for its first connection, which a check
+    /// would be.
+    pub(super) fn skip(&mut self, now: Time) {
+        (self.missed, self.graced, self.hearing, self.good) = (0, false, None, now);
+        self.state = State::Waiting(self.watchdog.map_or_else(|| self.slot(now), |time| now + time));
+    }
+
     fn ask(&mut self, moment: &Moment<'_>) -> Vec<Todo> {
         if moment.down {
             self.state = State::Waiting(self.slot(moment.now));
@@ -177,7 +184,7 @@ impl Watch {
             State::Asking { n: open, .. } if open == n => match answer {
                 Ok(()) => {
                     self.state = State::Waiting(self.slot(moment.now));
-                    self.is_good(moment.now)
+                    self.is_good(moment)
                 }
                 Err(why) => self.over(why, moment),
             },
@@ -186,24 +193,24 @@ impl Watch {
     }
 
     /// `WATCHDOG=1`.
-    pub(super) fn alive(&mut self, now: Time) -> Vec<Todo> {
+    pub(super) fn alive(&mut self, moment: &Moment<'_>) -> Vec<Todo> {
         let Some(time) = self.watchdog else { return Vec::new() };
-        self.state = State::Waiting(now + time);
-        self.is_good(now)
+        self.state = State::Waiting(moment.now + time);
+        self.is_good(moment)
     }
 
     /// `WATCHDOG_USEC=`: from now on this often; it is a sign of life too.
-    pub(super) fn watchdog_every(&mut self, time: Duration, now: Time) -> Vec<Todo> {
+    pub(super) fn watchdog_every(&mut self, time: Duration, moment: &Moment<'_>) -> Vec<Todo> {
         if self.watchdog.is_some() {
             self.watchdog = Some(time);
         }
-        self.alive(now)
+        self.alive(moment)
     }
 
-    fn is_good(&mut self, now: Time) -> Vec<Todo> {
-        (self.missed, self.graced, self.good) = (0, false, now);
+    fn is_good(&mut self, moment: &Moment<'_>) -> Vec<Todo> {
+        (self.missed, self.graced, self.good) = (0, false, moment.now);
         self.hearing = None;
-        let mut todo = self.resume();
+        let mut todo = if moment.down { Vec::new() } else { self.resume() };
         todo.push(Todo::Good);
         todo
     }
@@ -312,6 +319,10 @@ mod tests {
 
     fn plain(_: &mut Moment<'_>) {}
 
+    fn at(now: u64) -> Moment<'static> {
+        Moment { now: Time(now), down: false, doubt: false, late: false, pressure: &|| IDLE }
+    }
+
     #[test]
     fn so_many_misses_in_a_row_mean_that_it_hangs() {
         let mut watch = tcp();
@@ -333,7 +344,7 @@ mod tests {
     #[test]
     fn a_question_without_an_answer_is_a_miss_when_its_time_is_over() {
         let mut watch = tcp();
-        let quiet = Moment { now: Time(10_000), down: false, doubt: false, late: false, pressure: &|| IDLE };
+        let quiet = at(10_000);
         let Some(&Todo::Ask(n)) = watch.due(&quiet).first() else { panic!("it asks") };
         assert_eq!(watch.next(), Time(13_000));
         assert_eq!(watch.due(&Moment { now: Time(13_000), ..quiet }), [], "what was said is heard first");
@@ -374,18 +385,30 @@ mod tests {
         assert_eq!(watch.next(), Time(7000), "counted from readiness and start_after");
         assert_eq!(round(&mut watch, true, late), "missed starved");
         assert_eq!(round(&mut watch, true, late), "missed sick");
-        assert_eq!(watch.alive(Time(12_000)), [Todo::Good]);
+        assert_eq!(watch.alive(&at(12_000)), [Todo::Good]);
         assert_eq!(round(&mut watch, true, late), "missed starved");
     }
 
     #[test]
     fn a_watchdog_is_moved_by_each_word_of_the_service() {
         let mut watch = Watch::new(&health(Check::Watchdog(Duration::from_secs(2))), 0, Time(0));
-        assert_eq!(watch.alive(Time(6000)), [Todo::Good]);
+        assert_eq!(watch.alive(&at(6000)), [Todo::Good]);
         assert_eq!(watch.next(), Time(8000));
-        watch.watchdog_every(Duration::from_secs(60), Time(7000));
+        watch.watchdog_every(Duration::from_secs(60), &at(7000));
         assert_eq!(watch.next(), Time(67_000));
         assert_eq!(round(&mut watch, true, plain), "missed sick");
+    }
+
+    #[test]
+    fn without_a_process_nothing_is_asked_and_nothing_missed() {
+        for check in [Check::Probe(Probe::Tcp("h:1".to_owned())), Check::Watchdog(Duration::from_secs(10))] {
+            let mut watch = Watch::new(&health(check), 0, Time(0));
+            assert!(round(&mut watch, true, plain).starts_with("missed"));
+            let before = watch.next();
+            watch.skip(before);
+            assert!(!watch.is_doubtful());
+            assert_eq!(watch.next(), before + Duration::from_secs(10));
+        }
     }
 
     #[test]
@@ -409,7 +432,7 @@ mod tests {
     #[test]
     fn a_question_open_when_the_other_one_died_counts_for_nothing() {
         let mut watch = tcp();
-        let quiet = Moment { now: Time(10_000), down: false, doubt: false, late: false, pressure: &|| IDLE };
+        let quiet = at(10_000);
         let Some(&Todo::Ask(n)) = watch.due(&quiet).first() else { panic!("it asks") };
         let down = Moment { down: true, ..quiet };
         assert_eq!(watch.answered(n, Err("refused".to_owned()), &down), [Todo::Suspended]);
@@ -419,6 +442,8 @@ mod tests {
     fn a_watchdog_begins_anew_when_what_it_relies_on_is_back() {
         let mut watch = Watch::new(&health(Check::Watchdog(Duration::from_secs(2))), 0, Time(0));
         assert_eq!(round(&mut watch, true, |moment| moment.down = true), "suspended");
+        let down = Moment { down: true, ..at(9000) };
+        assert_eq!(watch.alive(&down), [Todo::Good], "it lives, and what it relies on is still away");
         assert_eq!(round(&mut watch, true, plain), "resumed");
         assert_eq!(round(&mut watch, true, plain), "missed sick");
     }

@@ -69,8 +69,8 @@ impl Kernel {
             let Some(live) = self.live.get_mut(&generation) else { return };
             match outcome {
                 Outcome::Fact(kind, text) => {
-                    let (incident, path) = (live.incident.0, &live.seat.child.path);
-                    self.record.fact(FactLine::note(clock::wall(), incident, path, generation.0, kind, text));
+                    let path = &live.seat.child.path;
+                    self.record.fact(FactLine::note(clock::wall(), 0, path, generation.0, kind, text));
                 }
                 Outcome::Sick(why) => {
                     live.sick = Some(why);
