@@ -102,8 +102,8 @@ impl Watch {
         let mine = || census.iter().filter(|members| is_within(&members.path, &self.tree));
         for members in mine() {
             let Members { path, generation, pids } = members;
-            let others = mine().filter(|other| other.path == *path && other.generation > *generation);
-            if let Some(other) = others.last() {
+            let newer = |other: &&Members| other.path == *path && other.generation > *generation;
+            if let Some(other) = mine().rfind(newer) {
                 wrong.push(format!("{path}: generations {generation} and {} live at once", other.generation));
                 continue;
             }

@@ -450,6 +450,28 @@ fn what_no_daemon_speaks_of_any_more_has_left_the_plan() {
 }
 
 #[test]
+fn what_apply_does_is_planned_and_what_it_takes_out_counts_no_more() {
+    let all = figures(
+        &two(&[
+            (20, 2, "t/a", "restarted_by_apply", NONE),
+            (20, 2, "t/a", "asked", NONE),
+            (21, 2, "t/a", "ended", ASKED),
+            (21, 2, "t/a", "starting", NONE),
+            (25, 2, "t/a", "ready", NONE),
+            (30, 3, "t/b", "stopped_by_apply", NONE),
+            (30, 3, "t/b", "asked", NONE),
+            (31, 3, "t/b", "ended", ASKED),
+        ]),
+        100,
+        true,
+    );
+    check(&all, "t/a", [85, 0, 15, 0], 0);
+    check(&all, "t/b", [20, 0, 0, 0], 0);
+    check(&all, "t", [85, 0, 15, 0], 0);
+    assert!(row(&all, "t/a").planned.iter().any(|share| share.text == "restarted by apply"));
+}
+
+#[test]
 fn an_instance_that_was_stopped_is_no_more() {
     let all = figures(
         &two(&[

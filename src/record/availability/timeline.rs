@@ -101,6 +101,8 @@ struct Track {
     done: bool,
     /// The present daemon has said something about it.
     mentioned: bool,
+    /// It is in no plan any more.
+    leaves: bool,
     supervisor: bool,
 }
 
@@ -200,6 +202,7 @@ impl Reader {
                 self.origins.insert(fact.incident, Origin { condition: Condition::Planned, cause });
             }
             "stopped_by_hand" => self.planned_below(&fact.path, &origin.cause),
+            "stopped_by_apply" => self.leaves(&fact.path),
             "held" => {
                 let cause = because(&fact.path, &by("held", fact));
                 self.held.insert(fact.path.clone(), cause.clone());
@@ -245,6 +248,9 @@ impl Reader {
                 "stopped_by_hand" => (Condition::Planned, by("stopped", fact)),
                 "restart" if fact.number("count") == Some(0) => (Condition::Planned, by("restarted", fact)),
                 "started_by_hand" => (Condition::Planned, by("started", fact)),
+                "started_by_apply" | "stopped_by_apply" | "restarted_by_apply" => {
+                    (Condition::Planned, fact.kind.replace('_', " "))
+                }
                 "released" => (Condition::Planned, by("released", fact)),
                 "starting" => (Condition::Planned, "was being started".to_owned()),
                 "asked" | "stopping" if !fact.path.contains('/') => {
@@ -276,6 +282,7 @@ impl Reader {
             calm: false,
             done: false,
             mentioned: true,
+            leaves: false,
             supervisor: fact.flag("supervisor"),
         };
         self.tracks.insert(fact.path.clone(), track);
@@ -289,6 +296,7 @@ impl Reader {
         }
         let Some(track) = self.tracks.get_mut(&fact.path) else { return };
         track.was_done();
+        track.leaves = false;
         // After a gap it would have been adopted if it had lived.
         let died_in = gap.filter(|_| fresh);
         track.generation = fact.generation;
@@ -349,12 +357,23 @@ impl Reader {
 
     /// An end that somebody asked for, or woodward because of something else.
     fn down_from_up(&mut self, path: &str, origin: &Origin) {
-        let up = self.tracks.get(path).is_some_and(|track| track.condition == Condition::Up);
-        if up {
-            // What is added at run time and stopped by hand is no more.
-            let made = leaf(path).contains('#') && origin.condition == Condition::Planned;
-            let condition = if made { Condition::Absent } else { origin.condition };
-            self.set(path, condition, origin.cause.clone());
+        let Some(track) = self.tracks.get(path).filter(|track| track.condition == Condition::Up) else {
+            return;
+        };
+        // What is added at run time and stopped by hand is no more, nor is what has left the plan.
+        let made = leaf(path).contains('#') && origin.condition == Condition::Planned;
+        let condition = if made || track.leaves { Condition::Absent } else { origin.condition };
+        self.set(path, condition, origin.cause.clone());
+    }
+
+    /// It is in no plan any more; what is up is so until it is asked to stop.
+    fn leaves(&mut self, path: &str) {
+        let (at, nothing) = (self.at, self.nothing.clone());
+        for (_, track) in self.tracks.iter_mut().filter(|(key, _)| is_within(key, path)) {
+            track.leaves = true;
+            if track.condition != Condition::Up {
+                track.set(at, Condition::Absent, nothing.clone());
+            }
         }
     }
 
