@@ -17,9 +17,9 @@ build:
 # What an init in a container needs and no more: src/cli/small.rs. Static, position-independent. Relocations in the
 # short form, and, where the linker is lld, equal functions once.
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+comma := ,
 SMALL := -C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs \
 	$(if $(findstring x86_64,$(HOST)),-C link-arg=-Wl$(comma)--icf=all)
-comma := ,
 
 small:
 	RUSTFLAGS="$(SMALL)" cargo build --no-default-features --profile small --bin woodward --target $(HOST)

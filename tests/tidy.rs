@@ -193,10 +193,15 @@ fn a_panic_is_an_event_and_not_the_end() {
 fn architecture_names_tests_that_exist() {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md is there");
     let mut all: String = sources().iter().map(|s| s.text.as_str()).collect();
-    for entry in fs::read_dir(root().join("tests")).expect("tests can be listed") {
-        let path = entry.expect("tests can be listed").path();
-        if path.extension().is_some_and(|e| e == "rs") {
-            all += &fs::read_to_string(path).expect("a test can be read");
+    let mut directories = vec![root().join("tests")];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).expect("tests can be listed") {
+            let path = entry.expect("tests can be listed").path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                all += &fs::read_to_string(path).expect("a test can be read");
+            }
         }
     }
     let invariants = text

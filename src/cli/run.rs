@@ -80,12 +80,21 @@ fn prepare(mut args: Args) -> Result<woodward_keeper::Config, Failure> {
     let id = first_id(&mut args.trees, &settings)?;
     // A socket that was named is looked at before anything is made: a refused run leaves nothing behind.
     args.socket.as_deref().map_or(Ok(()), alone_on)?;
-    let places = Host::here(&settings).places(&id, args.socket.as_deref(), args.state.as_deref());
-    let places = places.map_err(|e| Failure::new(Code::NotPermitted, format!("cannot run {id}: {e}")))?;
+    let init = args.trees.init || std::process::id() == 1;
+    let host = Host::here(&settings);
+    let places = host.places(&id, args.socket.as_deref(), args.state.as_deref()).map_err(|e| {
+        let failure = Failure::new(Code::NotPermitted, format!("cannot run {id}: {e}"));
+        if init { failure.hint("a container needs a place to write: --tmpfs /run") } else { failure }
+    })?;
+    if init
+        && !host.runtime.iter().take(1).any(|first| places.socket.starts_with(first))
+        && args.socket.is_none()
+    {
+        eprintln!("woodward: the socket is {}", places.socket.display());
+    }
     alone_on(&places.socket)?;
     let notify = std::env::var("NOTIFY_SOCKET").ok().filter(|address| !address.is_empty());
     let daemon = daemon(&args, &places, notify.is_some())?;
-    let init = args.trees.init || std::process::id() == 1;
     Ok(woodward_keeper::Config { daemon, state: places.run, notify, init, members: os::members })
 }
 

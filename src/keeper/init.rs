@@ -123,6 +123,7 @@ pub fn supervise(command: Command) -> u8 {
         libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0);
         libc::chdir(c"/".as_ptr());
     }
+    sys::give_text_back();
     Init { command, pid, state: State::Running, strays: Strays::default(), terminal, again: 0 }.run()
 }
 

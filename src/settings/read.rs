@@ -51,7 +51,16 @@ impl Sources {
     }
 
     #[cfg(not(feature = "config"))]
-    fn read_files(&self, _: &mut Vec<String>) -> Vec<Layer> {
+    fn read_files(&self, wrong: &mut Vec<String>) -> Vec<Layer> {
+        let drop_ins = |file: &PathBuf| file.with_extension("toml.d").is_dir();
+        let there = |file: &&PathBuf| self.named.is_some() || file.exists() || drop_ins(file);
+        let files = self.named.as_ref().map_or(self.files.as_slice(), std::slice::from_ref);
+        wrong.extend(files.iter().filter(there).map(|file| {
+            format!(
+                "{}: this build of woodward reads no files of settings: WOODWARD_*, or --set",
+                file.display()
+            )
+        }));
         Vec::new()
     }
 

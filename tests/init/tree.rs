@@ -160,6 +160,8 @@ fn on_a_read_only_root_the_socket_is_in_dev_shm() {
     let socket = format!("{root}/dev/shm/woodward-0/box.sock");
     let out = Command::new(bed::program()).args(["is-up", "--wait", "20s", "--socket", &socket]).output();
     assert!(out.expect("the program can be started").status.success());
+    let said = "woodward: the socket is /dev/shm/woodward-0/box.sock\n";
+    assert_eq!(init.read("errors").matches(said).count(), 1, "{}", init.read("errors"));
     init.signal(libc::SIGTERM);
     assert_eq!(init.code(), 5);
 }
