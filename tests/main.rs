@@ -8,6 +8,7 @@ mod chaos;
 mod cli;
 mod health;
 mod init;
+mod journal;
 mod keeper_death;
 mod luck;
 mod readiness;
