@@ -152,7 +152,7 @@ pub(super) fn blank(path: &str) -> Row {
 }
 
 /// What a fact changes in its row.
-fn fold(row: &mut Row, fact: &FactLine) {
+pub(super) fn fold(row: &mut Row, fact: &FactLine) {
     row.generation = row.generation.max(fact.generation);
     let state = match fact.kind.as_str() {
         "starting" => State::Starting,

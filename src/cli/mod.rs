@@ -33,6 +33,7 @@ mod simulate;
 mod start;
 mod status;
 mod stop;
+mod story;
 mod style;
 mod sweep;
 mod target;

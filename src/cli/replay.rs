@@ -1,4 +1,5 @@
-//! `woodward replay`: goes through a recorded engine trace, event by event, and shows what each one does.
+//! `woodward replay`: goes through a recorded engine trace, event by event, and shows what each one does; or through the
+//! history of a real run ([`super::story`]).
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -11,23 +12,31 @@ use woodward_engine::view::State;
 use woodward_engine::{Effect, Engine, Event, Gen, PathId, Time};
 
 use super::report::{self, Code, Failure};
+use super::story::{self, Story};
 use super::style::Style;
+use crate::os::clock;
 use crate::record::fact::{Extras, FactLine, Scene};
 use crate::record::words;
 
-/// Step through a recorded trace of the engine
+/// Step through the history of a real run, or a trace of the engine
 ///
-/// For each event: what the engine was told, what it asked for and told, and
-/// whose state changed. A failing property test of the engine prints such a
-/// file.
+/// Of a history each fact, and whose state it changed. Of a trace each event:
+/// what the engine was told, what it asked for and told, and whose state
+/// changed. A failing property test of the engine prints such a file.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Trace file
-    #[arg(value_name = "FILE")]
+    /// The id of a tree, its history directory, or a trace file
+    #[arg(value_name = "ID|DIR|FILE")]
     file: PathBuf,
-    /// Wait for Enter before each event
+    /// Of a history only this child or subtree
+    #[arg(value_name = "PATH")]
+    path: Option<String>,
+    /// Wait for Enter before each step
     #[arg(long)]
     step: bool,
+    /// Where `run --state` put the history
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
 }
 
 /// Does it.
@@ -36,18 +45,35 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 fn replay(args: &Args) -> Result<Code, Failure> {
-    let replay = read(&args.file)?;
     let style = Style::here();
+    if let Some(mut facts) = story::find(&args.file, args.state.as_deref())? {
+        facts.retain(|fact| words::is_within(&fact.path, args.path.as_deref().unwrap_or_default()));
+        let mut story = Story::new(clock::zone(clock::wall()));
+        for fact in &facts {
+            report::print(&style.text(&story.step(fact, facts.len())));
+            if args.step && !asked_for_more() {
+                break;
+            }
+        }
+        report::print(&style.text(&story.end()));
+        return Ok(Code::Done);
+    }
+    let replay = read(&args.file)?;
     let mut debugger = Debugger::default();
     let all = replay.events.len();
     for (at, event) in replay.events {
         report::print(&style.text(&debugger.step(at, event, all)));
-        if args.step && std::io::stdin().lock().read_line(&mut String::new()).unwrap_or(0) == 0 {
+        if args.step && !asked_for_more() {
             break;
         }
     }
     report::print(&style.text(&debugger.end()));
     Ok(Code::Done)
+}
+
+/// Waits for Enter; `false`: there is nobody to press it.
+fn asked_for_more() -> bool {
+    std::io::stdin().lock().read_line(&mut String::new()).is_ok_and(|read| read > 0)
 }
 
 fn read(file: &Path) -> Result<Replay, Failure> {
@@ -57,7 +83,9 @@ fn read(file: &Path) -> Result<Replay, Failure> {
         _ => cannot(error.to_string()),
     })?;
     let at = |error: trace::ReplayError| cannot(format!("line {}: {}", error.line, error.problem));
-    text.parse().map_err(at).map_err(|failure: Failure| failure.hint("`woodward simulate` reads tree files"))
+    text.parse().map_err(at).map_err(|failure: Failure| {
+        failure.hint("`woodward simulate` reads tree files; a history is named by its tree")
+    })
 }
 
 /// An engine that is told the events of a trace, and its state before the last one.
