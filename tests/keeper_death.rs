@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::bed::{Bed, kill, lives};
 use crate::survival::engine_room;
 
-/// How often everything is killed in the long test.
+/// How often everything is killed in the long test: `WOODWARD_ROUNDS`, or this.
 const ROUNDS: u64 = 100;
 
 /// `woodward run` of the same file once more; returns when it answers.
@@ -184,7 +184,8 @@ fn killed_at_any_moment_nothing_is_lost_and_nothing_doubled() {
     bed.wait("the steady ones", |bed| ["t/a", "t/b"].iter().all(|path| bed.state(path) == "up"));
     let before = ["t/a", "t/b"].map(|path| (bed.pid(path), bed.generation(path)));
     let mut chance = 0x2545_f491_4f6c_dd1d_u64;
-    for round in 0..ROUNDS {
+    let rounds = std::env::var("WOODWARD_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROUNDS);
+    for round in 0..rounds {
         chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let starts = bed.read("starts").lines().count();
         // At a moment that the services choose: after so many starts of theirs from the first answer on.

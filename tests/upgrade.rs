@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::bed::{Bed, kill, lives, program};
 use crate::keeper_death::{doubled_or_lost, restless};
@@ -116,6 +120,35 @@ fn no_line_is_lost_while_another_file_takes_over() {
     said.pop_last();
     let missing: Vec<_> = said.iter().filter(|(_, numbers)| numbers.len() != 10).collect();
     assert!(missing.is_empty(), "of {}: {missing:?}", said.len());
+    bed.stop();
+}
+
+#[test]
+fn no_connection_is_refused_while_another_file_takes_over() {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its number");
+    let script = "import socket; socket.socket(fileno=3).accept()[0].sendall(b'hello')";
+    let bed = Bed::up(&format!(
+        "id = \"t\"\nintensity = 1000000\n[[child]]\nid = \"s\"\nbackoff = {{ immediate = 0, first = \"50ms\", factor = 1 }}\n\
+         restart = \"permanent\"\nlisten = [{{ stream = \"{free}\" }}]\ncommand = [\"python3\", \"-c\", {script:?}]\n"
+    ));
+    let over = Arc::new(AtomicBool::new(false));
+    let client = std::thread::spawn({
+        let over = over.clone();
+        move || {
+            let mut served = 0;
+            while !over.load(Ordering::Relaxed) {
+                let mut stream = TcpStream::connect(free).expect("not refused");
+                let mut text = String::new();
+                served += stream.read_to_string(&mut text).map_or(0, |_| text.len() / 5);
+            }
+            served
+        }
+    });
+    for _ in 0..5 {
+        bed.ask(&["upgrade"]);
+    }
+    over.store(true, Ordering::Relaxed);
+    assert!(client.join().expect("never refused") > 0);
     bed.stop();
 }
 

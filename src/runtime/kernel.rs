@@ -197,6 +197,8 @@ enum Answer {
 struct Trees {
     running: Vec<PathId>,
     not_ready: Vec<PathId>,
+    /// Whoever started woodward has been told that all are ready.
+    told: bool,
     ends: Ends,
     stop: Stop,
     end: Option<oneshot::Sender<Ends>>,
@@ -270,6 +272,7 @@ impl Kernel {
             trees: Trees {
                 running: Vec::new(),
                 not_ready: Vec::new(),
+                told: false,
                 ends: Vec::new(),
                 stop: Stop::No,
                 end: Some(end),
@@ -310,6 +313,12 @@ impl Kernel {
                 }
                 None => break,
             }
+        }
+        let settled = self.effects.is_empty() && !self.trees.running.is_empty();
+        if settled && self.trees.not_ready.is_empty() && !self.trees.told {
+            // After the death of a keeper there is another one to be told, though nothing became ready.
+            self.trees.told = true;
+            self.house.os.notify("READY=1");
         }
         self.make_rounds();
         again |= !self.effects.is_empty();
@@ -633,9 +642,6 @@ impl Kernel {
         self.sayings.note(&line.path, fact, engine, account, short, self.requests.asking.as_ref());
         if fact.what == What::Ready && self.trees.not_ready.contains(&fact.path) {
             self.trees.not_ready.retain(|tree| *tree != fact.path);
-            if self.trees.not_ready.is_empty() {
-                self.house.os.notify("READY=1");
-            }
         }
         self.record.fact(line);
     }
