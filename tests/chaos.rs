@@ -57,6 +57,11 @@ fn chaos_breaks_nothing_where_crashes_restart_by_dependencies_and_the_daemon_die
     let bed = started("order = \"dependencies\"", "chaos=on");
     let said = chaos(&bed, &["--seed", "3", "--for", "6s", "--rate", "5/s", "--daemon"]);
     assert!(faults(&said).iter().any(|fault| fault["kind"] == "daemon"), "{said}");
+    let facts = bed.ask(&["events", "--json"]);
+    assert!(
+        facts.contains("\"fault\":\"daemon\""),
+        "what the daemon did last is known to the next one: {facts}"
+    );
     assert!(faults(&said).iter().any(|fault| fault["restarted"].as_u64() > Some(0)), "{said}");
     bed.stop();
 }

@@ -210,6 +210,7 @@ impl Record {
     /// All facts there are: the history of all daemons, or, if none is kept, what is in memory. Reading it may take
     /// a while, and a thread of its own.
     pub async fn history(&self) -> Vec<FactLine> {
+        self.keep();
         let _ = tokio::time::timeout(PATIENCE, self.0.sinks.flushed()).await;
         let read = match self.0.places.history.clone() {
             Some(dir) => tokio::task::spawn_blocking(move || history::read(&dir)).await.ok(),

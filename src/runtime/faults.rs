@@ -389,11 +389,14 @@ impl Faults {
         let fact =
             FactLine::note(clock::wall(), 0, &fault.path, generation, "chaos", format!("chaos: {text}"));
         self.0.record.fact(fact.with("fault", fault.kind.name()).with("seed", seed).with("n", n));
+        // At once: no turn of the kernel may follow.
+        self.0.record.keep();
         Done { generation, text }
     }
 
     fn note(&self, path: &str, generation: u64, text: String) {
         self.0.record.fact(FactLine::note(clock::wall(), 0, path, generation, "chaos", text));
+        self.0.record.keep();
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
