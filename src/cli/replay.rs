@@ -83,9 +83,7 @@ fn read(file: &Path) -> Result<Replay, Failure> {
         _ => cannot(error.to_string()),
     })?;
     let at = |error: trace::ReplayError| cannot(format!("line {}: {}", error.line, error.problem));
-    text.parse().map_err(at).map_err(|failure: Failure| {
-        failure.hint("`woodward simulate` reads tree files; a history is named by its tree")
-    })
+    text.parse().map_err(at).map_err(|failure: Failure| failure.hint("`woodward simulate` reads tree files"))
 }
 
 /// An engine that is told the events of a trace, and its state before the last one.

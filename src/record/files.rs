@@ -1,4 +1,5 @@
-//! The device of everything that goes to disk: log files of children, and the history.
+//! The devices of everything that goes to disk: one for the history, one for the log files of each mounted file system, so
+//! that a disk that hangs holds up no other.
 //!
 //! A full disk stops nothing: what cannot be written is dropped and counted, which is said once as a fact, and again in the file
 //! when it can be written. Every further batch tries again.
@@ -41,6 +42,12 @@ struct Guarded {
 impl LogFile {
     pub(super) fn new(path: PathBuf, max_size: Option<u64>, keep: u32) -> LogFile {
         LogFile(Mutex::new(Guarded::new(Rotating::new(path, max_size, keep))))
+    }
+
+    /// Until it is dropped whoever writes to this file waits, as on a disk that hangs.
+    #[cfg(test)]
+    pub(super) fn hang(&self) -> impl Sized {
+        lock(&self.0)
     }
 }
 

@@ -131,6 +131,18 @@ pub const KINDS: &[Kind] = &[
         "Services are not affected. Records are counted and dropped until it takes them again: systemctl status systemd-journald.",
     ),
     kind(
+        "kept_again",
+        Notice,
+        "The run state is written again",
+        "What a new daemon needs to know stands there again.",
+    ),
+    kind(
+        "kernel_failed",
+        Error,
+        "A mistake in woodward itself",
+        "The part that decides failed and was built anew from what was written down; services are not affected. Please report it with this record.",
+    ),
+    kind(
         "killed",
         Warning,
         "A child was killed",
@@ -220,6 +232,24 @@ pub const KINDS: &[Kind] = &[
         "It never was ready. The message says why; its last words: woodward logs @WOODWARD_PATH@.",
     ),
     kind("started", Info, "A process was started", "It is not ready yet, unless the next record says so."),
+    kind(
+        "started_by_apply",
+        Notice,
+        "A new tree brought a child",
+        "`woodward apply` started what is new in the tree file.",
+    ),
+    kind(
+        "stopped_by_apply",
+        Notice,
+        "A new tree does without a child",
+        "`woodward apply` stopped what is no longer in the tree file.",
+    ),
+    kind(
+        "restarted_by_apply",
+        Notice,
+        "A new tree restarts a child",
+        "`woodward apply` found keys of it changed; the message says which.",
+    ),
     kind(
         "started_by_hand",
         Notice,

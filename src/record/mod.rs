@@ -23,6 +23,7 @@ mod journal;
 pub mod kinds;
 mod ledger;
 mod logger;
+mod mounts;
 mod own;
 mod rate;
 pub mod recent;

@@ -1,8 +1,10 @@
 //! Where lines and facts go besides memory.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 
 use tracing::Dispatch;
 
@@ -15,7 +17,7 @@ use super::logger::Logger;
 use super::own::{Own, To};
 use super::recent::Earlier;
 use super::stream::{Batch, Sink};
-use super::{Back, Places, history};
+use super::{Back, Places, history, lock, mounts};
 use crate::settings;
 use crate::tree::Output;
 
@@ -26,8 +28,13 @@ pub(super) struct Sinks {
     console: Arc<Device<console::Job>>,
     /// Somebody looks at it: it gets the lines and facts that the journal gets.
     terminal: bool,
-    files: Device<files::Job>,
-    history: bool,
+    /// The history's.
+    history: Option<Device<files::Job>>,
+    /// Those of log files, by the places where their file systems are mounted.
+    files: Mutex<BTreeMap<PathBuf, Arc<Device<files::Job>>>>,
+    bound: usize,
+    logger: Weak<Logger>,
+    back: Back,
     /// Own records that the journal's queue did not take.
     unsent: Arc<AtomicU64>,
     /// Takes woodward's own diagnostics.
@@ -37,14 +44,7 @@ pub(super) struct Sinks {
 impl Sinks {
     /// Starts the devices there are.
     pub(super) fn start(places: &Places, logger: &Arc<Logger>, back: &Back) -> io::Result<Sinks> {
-        let room = || {
-            let logger = Arc::downgrade(logger);
-            move || {
-                if let Some(logger) = logger.upgrade() {
-                    logger.look_at_blocked();
-                }
-            }
-        };
+        let room = || room(Arc::downgrade(logger));
         let settings = &places.settings;
         let bound = settings.memory_queue.bytes();
         let unsent = Arc::new(AtomicU64::new(0));
@@ -60,6 +60,8 @@ impl Sinks {
         let journal = journal.map(|journal| Device::start("journal", bound, journal, room())).transpose()?;
         let journal = journal.map(Arc::new);
         let history = places.history.as_deref().map(|history| history::open(history, settings));
+        let history = history.map(|history| Files::new(Some(history), back.clone()));
+        let history = history.map(|files| Device::start("history", bound, files, room())).transpose()?;
         let console = Console::new(settings.format);
         let terminal = console.is_terminal();
         let console = Arc::new(Device::start("console", bound, console, room())?);
@@ -72,8 +74,11 @@ impl Sinks {
             journal,
             terminal,
             console,
-            history: history.is_some(),
-            files: Device::start("files", bound, Files::new(history, back.clone()), room())?,
+            history,
+            files: Mutex::default(),
+            bound,
+            logger: Arc::downgrade(logger),
+            back: back.clone(),
         })
     }
 
@@ -85,10 +90,30 @@ impl Sinks {
             Output::Auto | Output::Journal if self.journal.is_none() => vec![Sink::Console(Out::Error)],
             Output::Auto if self.terminal => vec![Sink::Journal, Sink::Console(Out::Error)],
             Output::Auto | Output::Journal => vec![Sink::Journal],
-            Output::File { file, max_size, keep } => {
-                vec![Sink::File(Arc::new(LogFile::new(file.clone(), *max_size, *keep)))]
-            }
+            Output::File { file, max_size, keep } => match self.device_of(file) {
+                Ok(device) => {
+                    vec![Sink::File(Arc::new(LogFile::new(file.clone(), *max_size, *keep)), device)]
+                }
+                Err(error) => {
+                    let text = format!("cannot start a thread for {}: {error}", file.display());
+                    self.back.note("", "output_lost", text);
+                    vec![Sink::Console(Out::Error)]
+                }
+            },
         }
+    }
+
+    /// The thread that writes to the file system of this file, which may be one that hangs: it is not touched to find it.
+    fn device_of(&self, file: &Path) -> io::Result<Arc<Device<files::Job>>> {
+        let mount = mounts::of(file);
+        let mut devices = lock(&self.files);
+        if let Some(device) = devices.get(&mount) {
+            return Ok(device.clone());
+        }
+        let work = Files::new(None, self.back.clone());
+        let device = Arc::new(Device::start("files", self.bound, work, room(self.logger.clone()))?);
+        devices.insert(mount, device.clone());
+        Ok(device)
     }
 
     /// Whether all of these would take lines now.
@@ -96,7 +121,7 @@ impl Sinks {
         sinks.iter().all(|sink| match sink {
             Sink::Journal => self.journal.as_ref().is_none_or(|journal| journal.has_room()),
             Sink::Console(_) => self.console.has_room(),
-            Sink::File(_) => self.files.has_room(),
+            Sink::File(_, device) => device.has_room(),
         })
     }
 
@@ -112,7 +137,9 @@ impl Sinks {
                     None => false,
                 },
                 Sink::Console(out) => self.console.send(console::Job::Lines(*out, batch.clone()), bytes),
-                Sink::File(file) => self.files.send(files::Job::Lines(file.clone(), batch.clone()), bytes),
+                Sink::File(file, device) => {
+                    device.send(files::Job::Lines(file.clone(), batch.clone()), bytes)
+                }
             };
             lost += if taken { 0 } else { lines };
         }
@@ -121,8 +148,8 @@ impl Sinks {
 
     /// What earlier daemons have recorded in this boot, oldest first: the history may lack the last of it.
     pub(super) fn earlier(&self, facts: Vec<Earlier>) {
-        if self.history {
-            self.files.send(files::Job::Earlier(facts), 0);
+        if let Some(history) = &self.history {
+            history.send(files::Job::Earlier(facts), 0);
         }
     }
 
@@ -130,8 +157,8 @@ impl Sinks {
     /// no archive.
     pub(super) fn facts(&self, facts: Vec<FactLine>, lines: Vec<u8>) {
         let (count, bytes) = (facts.len() as u64, lines.len());
-        if self.history {
-            self.files.send(files::Job::Facts(lines, count), bytes);
+        if let Some(history) = &self.history {
+            history.send(files::Job::Facts(lines, count), bytes);
         }
         let facts = Arc::new(facts);
         if let Some(journal) = &self.journal
@@ -155,6 +182,21 @@ impl Sinks {
             let _ = journal.flushed().await;
         }
         let _ = self.console.flushed().await;
-        let _ = self.files.flushed().await;
+        if let Some(history) = &self.history {
+            let _ = history.flushed().await;
+        }
+        let devices: Vec<_> = lock(&self.files).values().cloned().collect();
+        for device in devices {
+            let _ = device.flushed().await;
+        }
+    }
+}
+
+/// What a device calls when there is room again.
+fn room(logger: Weak<Logger>) -> impl Fn() + Send + 'static {
+    move || {
+        if let Some(logger) = logger.upgrade() {
+            logger.look_at_blocked();
+        }
     }
 }

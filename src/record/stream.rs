@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::oneshot;
 
 use super::console::Out;
-use super::files::LogFile;
+use super::device::Device;
+use super::files::{self, LogFile};
 use super::lock;
 use super::logger::Logger;
 use super::ring::Ring;
@@ -93,7 +94,7 @@ pub(super) struct Source {
 pub(super) enum Sink {
     Journal,
     Console(Out),
-    File(Arc<LogFile>),
+    File(Arc<LogFile>, Arc<Device<files::Job>>),
 }
 
 /// Whose bytes.

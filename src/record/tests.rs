@@ -345,6 +345,35 @@ async fn lines_are_numbered_and_shown_through_the_deaths_of_daemons() {
     assert_eq!(seen, expected.map(|(seq, text)| (seq, text.to_owned())));
 }
 
+#[tokio::test]
+async fn a_disk_that_hangs_holds_up_no_other() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let shm = tempfile::tempdir_in("/dev/shm").expect("a directory of another file system");
+    let record = follower(dir.path(), true);
+    let stream = |name: &str, dir: &Path| {
+        let output = Output::File { file: dir.join(name), max_size: None, keep: 0 };
+        record.stream(&worker(output), &format!("t/{name}")).expect("a stream")
+    };
+    let (hangs, lives) = (stream("hangs", shm.path()), stream("lives", dir.path()));
+    let write = |stream: &Stream, text: &str| {
+        stream.begin(1, 0);
+        let mut child = File::from(stream.writer().expect("captured").try_clone().expect("a descriptor"));
+        child.write_all(text.as_bytes()).expect("written");
+    };
+    let [stream::Sink::File(file, _)] = hangs.source.sinks.as_slice() else { panic!("it goes to a file") };
+    let disk = file.hang();
+    write(&hangs, "one\n");
+    write(&lives, "two\n");
+    record.fact(FactLine::note(1, 1, "t/lives", 1, "ended", "ended: exit 1".to_owned()));
+    record.keep();
+    let there = |path: &Path, text: &str| std::fs::read_to_string(path).is_ok_and(|all| all.contains(text));
+    until("the other file", || there(&dir.path().join("lives"), "two")).await;
+    until("the history", || there(&dir.path().join("history/history.jsonl"), "exit 1")).await;
+    assert!(!there(&shm.path().join("hangs"), "one"));
+    drop(disk);
+    until("the file that was held up", || there(&shm.path().join("hangs"), "one")).await;
+}
+
 /// A second daemon in the places of `bed`, whose own record is gone.
 fn follower(dir: &Path, history: bool) -> Record {
     let history = history.then(|| dir.join("history"));
