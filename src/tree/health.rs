@@ -108,7 +108,7 @@ pub fn worker(vars: &mut Variables, own: &Table, settings: &Settings, oneshot: b
     let again = settings.table("ready").is_some_and(|ready| {
         ["tcp", "unix", "http", "exec", "corbaloc"].iter().any(|key| ready.get(key).is_some())
     });
-    if !again && !keys::PROBES.iter().any(|key| asked(key)) {
+    if !again && !keys::PROBES.iter().any(asked) {
         vars.report
             .error(
                 entry.key_span,

@@ -25,6 +25,7 @@ use tokio::task::AbortHandle;
 use woodward_engine::{Engine, Gen, PathId, Time};
 
 use super::inbox::Input;
+use super::table::WorkerRef;
 use super::view::{Failure, Pulse};
 use super::worker::{Said, Seat, ask_once};
 use crate::os::clock;
@@ -64,6 +65,8 @@ pub(super) struct Ward {
 pub(super) struct Watched {
     watch: Watch,
     path: PathId,
+    /// Where its `health` stands; another plan may have another one.
+    plan: WorkerRef,
     asking: Option<AbortHandle>,
     /// What it waited for when it was suspended.
     waited_for: String,
@@ -102,14 +105,19 @@ impl Ward {
         };
     }
 
-    /// Begins to watch a generation that is ready.
-    pub(super) fn begin(&mut self, seat: &Seat, path: PathId, now: Time) -> Option<Box<Watched>> {
-        let health = seat.child.plan.health.as_ref()?;
-        let watch = Watch::new(health, self.begun, now);
+    /// Begins to watch a generation that is ready, as its plan says now.
+    pub(super) fn begin(
+        &mut self,
+        generation: Gen,
+        path: PathId,
+        plan: &WorkerRef,
+        now: Time,
+    ) -> Option<Box<Watched>> {
+        let watch = Watch::new(plan.health.as_ref()?, self.begun, now);
         self.begun = self.begun.wrapping_add(1);
-        self.schedule.set(seat.generation, None, Some(watch.next()));
-        let (asking, waited_for, pulse) = (None, String::new(), Pulse::default());
-        Some(Box::new(Watched { watch, path, asking, waited_for, pulse }))
+        self.schedule.set(generation, None, Some(watch.next()));
+        let (plan, asking, waited_for, pulse) = (plan.clone(), None, String::new(), Pulse::default());
+        Some(Box::new(Watched { watch, path, plan, asking, waited_for, pulse }))
     }
 
     /// It is not watched any more.
@@ -198,7 +206,8 @@ impl Ward {
         } else {
             self.doubtful.remove(&watched.path);
         }
-        let Some(health) = &seat.child.plan.health else { return Vec::new() };
+        let plan = watched.plan.clone();
+        let Some(health) = &plan.health else { return Vec::new() };
         let mut outcomes = Vec::new();
         for todo in todo {
             match todo {
@@ -243,6 +252,11 @@ impl Ward {
 }
 
 impl Watched {
+    /// Whether it is watched as this plan says.
+    pub(super) fn is_by(&self, plan: &WorkerRef) -> bool {
+        self.plan.health == plan.health
+    }
+
     fn good(&mut self) {
         self.pulse.change(|health| {
             health.good = health.good.saturating_add(1);

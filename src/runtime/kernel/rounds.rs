@@ -27,21 +27,21 @@ impl Kernel {
 
     /// Begins and ends watches with what has changed.
     fn see_who_is_up(&mut self) {
-        let Kernel { engine, publisher, ward, live, .. } = self;
+        let Kernel { engine, publisher, table, ward, live, .. } = self;
         for &id in publisher.collect(engine) {
             let Some(row) = engine.row(id) else {
                 ward.note(id, true);
                 continue;
             };
             ward.note(id, matches!(row.state, State::Up | State::Done));
-            let Some(live) = live.get_mut(&row.generation).filter(|_| row.key.is_some()) else { continue };
-            match (row.state == State::Up, &live.watched) {
-                (true, None) => live.watched = ward.begin(&live.seat, id, clock::now()),
-                (false, Some(watched)) => {
-                    ward.end(row.generation, watched);
-                    live.watched = None;
-                }
-                _ => {}
+            let worker = row.key.and_then(|key| table.worker(key));
+            let (Some(live), Some(worker)) = (live.get_mut(&row.generation), worker) else { continue };
+            let up = row.state == State::Up;
+            if let Some(watched) = live.watched.take_if(|watched| !up || !watched.is_by(&worker.plan)) {
+                ward.end(row.generation, &watched);
+            }
+            if up && live.watched.is_none() {
+                live.watched = ward.begin(row.generation, id, &worker.plan, clock::now());
             }
         }
     }

@@ -681,16 +681,15 @@ impl Seat {
         if let Some(Check::Watchdog(time)) = plan.health.as_ref().map(|health| &health.check) {
             additions.push(("WATCHDOG_USEC", time.as_micros().to_string()));
         }
-        match &plan.ready {
-            Some(Probe::Fd(number)) => match self.newline_pipe() {
+        if let Some(Probe::Fd(number)) = &plan.ready {
+            match self.newline_pipe() {
                 Ok(writer) => descriptors.push((*number, Arc::new(writer))),
                 Err(source) => {
                     let step = format!("pipe for descriptor {number}");
                     self.lock().main = Main::Refused(SpawnError::Step { step, source });
                     return;
                 }
-            },
-            _ => {}
+            }
         }
         let again = self.child.again.as_ref().filter(|_| !self.first);
         self.lock().main = Main::Launched;
