@@ -61,6 +61,15 @@ impl Bed {
         bed
     }
 
+    /// Runs a tree file of this text with one more variable in the environment and waits until it is up.
+    pub fn up_with(tree: &str, name: &str, value: &str) -> Bed {
+        let mut bed = Bed::new();
+        let file = bed.write("tree.toml", tree);
+        bed.run_with(&[file.as_os_str()], |command| command.env(name, value));
+        bed.wait_until_up();
+        bed
+    }
+
     /// `woodward run ARGS` with socket and state in this directory; returns at once.
     pub fn run<A: AsRef<OsStr>>(&mut self, args: &[A]) {
         self.run_with(args, |command| command);
@@ -141,6 +150,26 @@ impl Bed {
     /// A file of the directory, empty if it is not there.
     pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path().join(name)).unwrap_or_default()
+    }
+
+    /// The one file of this name somewhere below the directory.
+    pub fn find(&self, name: &str) -> PathBuf {
+        let mut open = vec![self.path().to_owned()];
+        while let Some(directory) = open.pop() {
+            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+                match entry.file_type() {
+                    Ok(kind) if kind.is_dir() => open.push(entry.path()),
+                    _ if entry.file_name() == name => return entry.path(),
+                    _ => {}
+                }
+            }
+        }
+        panic!("no {name} in {}", self.path().display())
+    }
+
+    /// The main process of this service is a `sleep` that ends when it is killed.
+    pub fn last_sleeps(&self, path: &str) -> bool {
+        self.row(path)["pid"].as_i64().is_some_and(|pid| command_line(pid as i32).starts_with("sleep 1000"))
     }
 
     /// One client command and how it ended.

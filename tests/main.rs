@@ -10,7 +10,10 @@ mod health;
 mod init;
 mod journal;
 mod keeper_death;
+mod kills;
 mod luck;
+#[path = "../src/engine/tests/common/random.rs"]
+mod random;
 mod readiness;
 mod sandbox;
 mod services;

@@ -139,3 +139,164 @@ fn without_any_daemon_the_last_facts_are_read_all_the_same() {
         ask(&["why", "t/b"])
     );
 }
+
+#[test]
+fn a_kernel_that_fails_again_and_again_costs_no_service() {
+    let bed = Bed::up_with(&three(), "WOODWARD_DEBUG_PANIC", "t/b");
+    let paths = ["t/a", "t/b", "t/c"];
+    let before = paths.map(|path| (bed.pid(path), bed.generation(path)));
+    let first = engine_room(&bed).expect("a daemon runs");
+    assert!(bed.client(&["hold", "t/a", "-m", "measuring"]).status.success());
+    for _ in 0..3 {
+        assert_eq!(engine_room(&bed), Some(first));
+        assert!(!bed.client(&["hold", "t/b"]).status.success());
+    }
+    bed.wait("another daemon", |bed| {
+        engine_room(bed).is_some_and(|new| new != first) && bed.client(&["status", "--json"]).status.success()
+    });
+    assert_eq!(paths.map(|path| (bed.pid(path), bed.generation(path))), before);
+    assert_eq!(bed.row("t/a")["held"]["text"], "measuring");
+    let failures =
+        bed.ask(&["events", "--json"]).lines().filter(|line| line.contains("kernel_failed")).count();
+    assert_eq!(failures, 3);
+    bed.stop();
+}
+
+#[test]
+fn words_of_persons_survive_the_daemon() {
+    let bed = Bed::up(&three());
+    bed.ask(&["hold", "t/a", "-m", "measuring"]);
+    bed.ask(&["stop", "t/b"]);
+    let before = ["t/a", "t/b"].map(|path| bed.row(path));
+    for _ in 0..2 {
+        kill_the_daemon(&bed);
+        for row in &before {
+            let now = bed.row(row["path"].as_str().expect("a path"));
+            for key in ["state", "held", "reason", "exit", "restarts", "generation", "pid"] {
+                assert_eq!(now[key], row[key], "{key}");
+            }
+        }
+    }
+    // Still held: an end is noted, and nothing follows.
+    kill(bed.pid("t/a"), libc::SIGKILL);
+    bed.wait("the end", |bed| bed.state("t/a") == "stopped");
+    kill_the_daemon(&bed);
+    assert_eq!(bed.state("t/a"), "stopped");
+    bed.ask(&["release", "t/a"]);
+    bed.wait("the start", |bed| bed.state("t/a") == "up");
+    bed.ask(&["start", "t/b"]);
+    assert_eq!(bed.state("t/b"), "up");
+    bed.stop();
+}
+
+#[test]
+fn a_back_off_goes_on_and_restarts_count_on() {
+    let text = "id = \"t\"\nintensity = 2\nperiod = \"1h\"\n[[child]]\nid = \"a\"\n\
+                backoff = { immediate = 1, first = \"1h\", max = \"1h\" }\ncommand = [\"sleep\", \"1000\"]\n\
+                [[child]]\nid = \"b\"\ncommand = [\"sleep\", \"1000\"]\nbackoff = false\n";
+    let bed = Bed::up(text);
+    kill(bed.pid("t/a"), libc::SIGKILL);
+    bed.wait("the restart", |bed| bed.row("t/a")["restarts"] == 1 && bed.state("t/a") == "up");
+    kill_the_daemon(&bed);
+    kill(bed.pid("t/a"), libc::SIGKILL);
+    bed.wait("the delay", |bed| bed.state("t/a") == "backoff");
+    let next = bed.row("t/a")["next"].as_str().expect("a time")[..16].to_owned();
+    kill_the_daemon(&bed);
+    let row = bed.row("t/a");
+    assert_eq!((row["state"].as_str(), &row["restarts"]), (Some("backoff"), &1.into()));
+    assert_eq!(row["next"].as_str().expect("a time")[..14], next[..14]);
+    assert_eq!(bed.row("t")["limit"]["used"], 2);
+    // One too many, over three daemons.
+    let keeper = bed.daemon();
+    kill(bed.pid("t/b"), libc::SIGKILL);
+    let mut bed = bed;
+    assert_eq!(bed.wait_for_the_end().code(), Some(1), "{}", bed.output());
+    assert!(!lives(keeper));
+    assert_eq!(bed.leftovers(), [] as [String; 0]);
+}
+
+#[test]
+fn a_oneshot_is_not_done_twice_and_instances_keep_their_arguments() {
+    let text = "id = \"t\"\n[[child]]\nid = \"once\"\nkind = \"oneshot\"\n\
+                command = [\"sh\", \"-c\", \"echo once >> log\"]\nstop.kill = \"group\"\n\
+                [[child]]\nid = \"pool\"\nstrategy = \"simple_one_for_one\"\nintensity = 100\n\
+                [child.template]\nid = \"w\"\nbackoff = false\n\
+                command = [\"sh\", \"-c\", \"echo $0 >> log; exec sleep 1000\", \"${arg.name}\"]\n";
+    let bed = Bed::up(text);
+    bed.ask(&["start", "t/pool", "--arg", "name=ada"]);
+    bed.wait("its line", |bed| bed.read("log") == "once\nada\n");
+    let pid = bed.pid("t/pool/w#1");
+    kill_the_daemon(&bed);
+    assert_eq!((bed.pid("t/pool/w#1"), bed.state("t/once").as_str()), (pid, "done"));
+    kill(pid, libc::SIGKILL);
+    bed.wait("another line", |bed| bed.read("log") == "once\nada\nada\n");
+    bed.ask(&["start", "t/pool", "--arg", "name=bob"]);
+    bed.wait("the second", |bed| bed.read("log").ends_with("bob\n"));
+    assert_eq!(bed.state("t/pool/w#2"), "up");
+    bed.stop();
+}
+
+#[test]
+fn what_is_being_stopped_when_the_daemon_dies_is_stopped_by_the_next_one() {
+    let script = "trap '' TERM; echo up; while :; do sleep 0.05; done";
+    let text = format!(
+        "id = \"t\"\n[[child]]\nid = \"a\"\nshutdown = \"2s\"\nready = {{ log = \"up\" }}\n\
+         command = [\"sh\", \"-c\", {script:?}]\n"
+    );
+    let bed = Bed::up(&text);
+    let pid = bed.pid("t/a");
+    let mut asked = bed.command().args(["stop", "t/a"]).spawn().expect("the program can be started");
+    bed.wait("the stop", |bed| bed.state("t/a") == "stopping");
+    kill_the_daemon(&bed);
+    asked.wait().expect("our own child can be waited for");
+    bed.wait("its end", |bed| bed.state("t/a") == "stopped");
+    assert!(!lives(pid));
+    bed.stop();
+}
+
+#[test]
+fn what_a_service_says_while_no_daemon_listens_is_heard_by_the_next_one() {
+    let notify = "import os, socket, time\n\
+                  while not os.path.exists('go'): time.sleep(0.001)\n\
+                  s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n\
+                  s.sendto(b'READY=1', os.environ['NOTIFY_SOCKET'])\n\
+                  open('said', 'w').close()\ntime.sleep(1000)\n";
+    let newline = "while [ ! -e go ]; do sleep 0.001; done; echo >&3; touch wrote; exec sleep 1000";
+    let text = format!(
+        "id = \"t\"\norder = \"dependencies\"\n\
+         [[child]]\nid = \"n\"\nready = {{ notify = true }}\ncommand = [\"python3\", \"-c\", {notify:?}]\n\
+         [[child]]\nid = \"d\"\nready = {{ fd = 3 }}\ncommand = [\"sh\", \"-c\", {newline:?}]\n"
+    );
+    let bed = Bed::started(&text);
+    bed.wait("both to be started", |bed| ["t/n", "t/d"].iter().all(|path| bed.row(path)["pid"].is_number()));
+    let daemon = engine_room(&bed).expect("a daemon runs");
+    kill(daemon, libc::SIGSTOP);
+    bed.write("go", "");
+    bed.wait("both to speak", |bed| ["said", "wrote"].iter().all(|name| bed.path().join(name).exists()));
+    kill(daemon, libc::SIGKILL);
+    bed.wait("both to be ready", |bed| bed.client(&["is-up"]).status.success());
+    bed.stop();
+}
+
+/// SIGTERM to the keeper: everything must end without a daemon's help.
+fn check_stopped_by_the_keeper(mut bed: Bed) {
+    kill(bed.daemon(), libc::SIGTERM);
+    assert_eq!(bed.wait_for_the_end().code(), Some(75), "{}", bed.output());
+    assert_eq!(bed.leftovers(), [] as [String; 0]);
+}
+
+#[test]
+fn with_a_stopped_daemon_sigterm_stops_everything() {
+    let bed = Bed::up(&three());
+    kill(engine_room(&bed).expect("a daemon runs"), libc::SIGSTOP);
+    check_stopped_by_the_keeper(bed);
+}
+
+#[test]
+fn with_a_daemon_that_dies_again_and_again_sigterm_stops_everything() {
+    let bed = Bed::up(&three());
+    bed.write("tree.toml", "id = ");
+    kill(engine_room(&bed).expect("a daemon runs"), libc::SIGKILL);
+    bed.wait("a complaint", |bed| bed.output().contains("nothing was started"));
+    check_stopped_by_the_keeper(bed);
+}

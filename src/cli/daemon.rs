@@ -4,6 +4,7 @@
 //! the end of all trees. A failure before the trees run ends `woodward run` with its code; after a restart by the
 //! keeper nothing that runs may suffer from it, so the daemon then only ends, and the keeper tries again.
 
+use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -79,14 +80,15 @@ async fn daemon(args: Args) -> ExitCode {
             return failure.hint("woodward run starts the daemon").report();
         }
     };
-    let running = !os.found().is_empty();
-    match live(args, &os, running).await {
+    // From the moment the trees run, a failure of this daemon is not theirs.
+    let running = Cell::new(!os.found().is_empty());
+    match live(args, &os, &running).await {
         Ok(code) => {
             os.exit(code);
             ExitCode::from(code)
         }
         Err(failure) => {
-            if !running {
+            if !running.get() {
                 os.exit(failure.code.number());
             }
             failure.report()
@@ -109,7 +111,8 @@ pub(super) fn could_run(args: &Args) -> Result<(), Failure> {
     group(&loaded.settings).map(drop)
 }
 
-async fn live(args: Args, os: &Os, running: bool) -> Result<u8, Failure> {
+async fn live(args: Args, os: &Os, runs: &Cell<bool>) -> Result<u8, Failure> {
+    let running = runs.get();
     let cannot = |what: &str, e: std::io::Error| Failure::new(Code::TryAgain, format!("cannot {what}: {e}"));
     let signals = os.signals();
     let (plans, warnings) = plans(&args.trees)?;
@@ -149,6 +152,7 @@ async fn live(args: Args, os: &Os, running: bool) -> Result<u8, Failure> {
     let (upgrades, wishes) = unbounded_channel();
     tracing::info!(found = os.found().len(), socket = %args.socket.display(), "the daemon has its records and its socket");
     let door = Door { group, settings: used(&args, loaded.said), upgrades: Some(upgrades) };
+    runs.set(true);
     let (handle, ended) = runtime::start(surroundings, plans).await;
     let server = tokio::spawn(serve(handle.clone(), listener, door));
     let obey = obey(handle.clone(), signals, os.clone());

@@ -9,7 +9,7 @@
 //! machine was suspended, nobody is to blame.
 //!
 //! A request to stop (SIGTERM, SIGINT) is the daemon's to carry out. When it says nothing for five seconds,
-//! or is dead so long, the keeper does it: SIGTERM to all, those started last first, ten seconds, then
+//! or is dead so long, or ends again and again, the keeper does it: SIGTERM to all, those started last first, ten seconds, then
 //! SIGKILL, and exit code 75.
 
 use std::io::Write;
@@ -56,8 +56,8 @@ pub(crate) enum Life {
 pub(crate) enum Stop {
     /// Nobody asked.
     No,
-    /// The daemon has been told; seconds without a word of it.
-    Told { silent: u32 },
+    /// The daemon has been told; seconds without a word of it, and how often it has ended since.
+    Told { silent: u32, deaths: u32 },
     /// Everything got SIGTERM from the keeper.
     Terminated { until: u64 },
     /// Everything got SIGKILL.
@@ -173,7 +173,13 @@ impl Keeper {
             (Some(_), _) if self.init && self.table.living() == 0 => {}
             (Some(_), _) => self.kill_all(now),
             (None, Stop::No) if self.is_being_replaced() => self.life = Life::Resting { until: now },
-            (None, Stop::No | Stop::Told { .. }) => self.daemon_rests(since, now),
+            // One that ends again and again gets nothing done, whatever it says in between.
+            (None, Stop::Told { deaths, .. }) if deaths >= HUNG => self.terminate(now),
+            (None, Stop::Told { silent, deaths }) => {
+                self.stop = Stop::Told { silent, deaths: deaths + 1 };
+                self.daemon_rests(since, now);
+            }
+            (None, Stop::No) => self.daemon_rests(since, now),
             (None, Stop::Terminated { .. } | Stop::Killed) => {}
         }
     }
@@ -226,7 +232,7 @@ impl Keeper {
             }
             let stops = matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGPWR);
             if stops && self.stop == Stop::No {
-                self.stop = Stop::Told { silent: 0 };
+                self.stop = Stop::Told { silent: 0, deaths: 0 };
                 self.second = Some(now + SECOND);
                 self.ask(now);
             }
@@ -245,7 +251,7 @@ impl Keeper {
         }
         match &mut self.stop {
             Stop::No => self.second = None,
-            Stop::Told { silent } => {
+            Stop::Told { silent, .. } => {
                 *silent += 1;
                 if *silent > HUNG { self.terminate(now) } else { self.ask(now) }
             }

@@ -343,7 +343,7 @@ impl Keeper {
     /// Carries out the orders of a message. `lost`: the keeper had no numbers free for its descriptors.
     fn obey(&mut self, message: &[u8], descriptors: Vec<OwnedFd>, lost: bool, now: u64) -> Result<(), ()> {
         self.silence = None;
-        if let Stop::Told { silent } = &mut self.stop {
+        if let Stop::Told { silent, .. } = &mut self.stop {
             *silent = 0;
         }
         if matches!(self.eye, Eye::Asked) {

@@ -5,6 +5,8 @@
 //!   └─ a copy here goes with every start of its service
 //! ```
 //!
+//! Other descriptors that must outlive this daemon are [kept](Os::keep) beside them, under names with [`OWN`] in front.
+//!
 //! A socket is known by its [key](Listen::key), which is its address: a child that has moved, or a tree
 //! that was read again, finds it open. Who connects while nobody accepts waits in its backlog.
 
@@ -31,6 +33,9 @@ use super::program;
 use super::socket::Descriptor;
 use super::{Os, Program, SpawnError};
 use crate::tree::{Address, Identity, Listen};
+
+/// In front of the names of what is no listening socket of a service.
+const OWN: char = '@';
 
 /// Sockets that are open, by name.
 #[derive(Debug, Default)]
@@ -68,7 +73,25 @@ impl Os {
 
     /// Names of all open sockets.
     pub fn open_sockets(&self) -> Vec<Box<str>> {
-        self.client.bank.lock().keys().cloned().collect()
+        self.client.bank.lock().keys().filter(|name| !name.starts_with(OWN)).cloned().collect()
+    }
+
+    /// Lets the keeper hold a descriptor for the next daemon. One of the same name is replaced.
+    pub fn keep(&self, name: &str, fd: Arc<OwnedFd>) {
+        let name = format!("{OWN}{name}");
+        let order = Order::Put { name: name.as_bytes() };
+        self.client.order(&mut self.client.lock(), &order, vec![Descriptor::Shared(fd.clone())]);
+        self.client.bank.lock().insert(name.into(), fd);
+    }
+
+    /// What this daemon, or the one before, lets the keeper hold.
+    pub fn kept(&self, name: &str) -> Option<Arc<OwnedFd>> {
+        self.client.bank.lock().get(&*format!("{OWN}{name}")).cloned()
+    }
+
+    /// Closes it in the keeper too, if there is one.
+    pub fn drop_kept(&self, name: &str) {
+        self.client.close_socket(&format!("{OWN}{name}"));
     }
 
     /// Closes a socket, here and in the keeper; the file of a unix socket is removed. Who connects from now

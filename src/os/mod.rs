@@ -90,6 +90,11 @@ impl Os {
         self.client.acknowledge(path, generation);
     }
 
+    /// A found main process has ended, and that is known already.
+    pub fn dismiss(&self, path: &str, generation: u64) {
+        self.client.dismiss(path, generation);
+    }
+
     /// The keeper's process.
     pub fn keeper(&self) -> i32 {
         self.client.keeper

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, IoSliceMut};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,6 +50,8 @@ struct Ear {
 
 type Sink = Box<dyn FnMut(Notice) + Send>;
 
+/// The socket's name among what the keeper holds.
+const KEPT: &str = "notify";
 /// Bytes of the longest message; longer ones are cut.
 const LONGEST: usize = 4096;
 
@@ -87,19 +89,17 @@ pub struct Stranger {
 
 impl NotifyServer {
     /// Binds `file` (an old one is removed), open to all users of the machine: senders are checked one by
-    /// one. Must be called inside the tokio runtime. `stranger` is told of each message that is not obeyed.
+    /// one. The socket of a daemon that was killed is taken over, with what was sent to it meanwhile. Must be
+    /// called inside the tokio runtime. `stranger` is told of each message that is not obeyed.
     pub fn open(
         os: &Os,
         file: &Path,
         stranger: impl FnMut(Stranger) + Send + 'static,
     ) -> io::Result<NotifyServer> {
-        match fs::remove_file(file) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
-        let socket = UnixDatagram::bind(file)?;
-        fs::set_permissions(file, fs::Permissions::from_mode(0o666))?;
-        setsockopt(&socket, sockopt::PassCred, &true)?;
+        let socket = match os.kept(KEPT).filter(|_| fs::symlink_metadata(file).is_ok()) {
+            Some(kept) => UnixDatagram::from_std(OwnedFd::try_clone(&kept)?.into())?,
+            None => bind(os, file)?,
+        };
         let ears = Arc::new(Ears::default());
         let task = tokio::spawn(serve(socket, os.clone(), Arc::downgrade(&ears), stranger)).abort_handle();
         Ok(NotifyServer { shared: Arc::new(Shared { address: file.to_path_buf(), task, ears }) })
@@ -126,6 +126,18 @@ impl NotifyServer {
     pub fn strangers(&self) -> u64 {
         self.shared.ears.strangers.load(Ordering::Relaxed)
     }
+}
+
+fn bind(os: &Os, file: &Path) -> io::Result<UnixDatagram> {
+    match fs::remove_file(file) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let socket = UnixDatagram::bind(file)?;
+    fs::set_permissions(file, fs::Permissions::from_mode(0o666))?;
+    setsockopt(&socket, sockopt::PassCred, &true)?;
+    os.keep(KEPT, Arc::new(socket.as_fd().try_clone_to_owned()?));
+    Ok(socket)
 }
 
 impl Drop for Shared {

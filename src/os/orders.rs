@@ -301,6 +301,16 @@ impl Client {
         }
     }
 
+    /// See [`super::Os::dismiss`].
+    pub fn dismiss(&self, path: &str, generation: u64) {
+        let mut table = self.lock();
+        self.know(&mut table, path, generation);
+        if let Some(slot) = table.find(path, Role::Main) {
+            self.note_end(&mut table, slot, generation);
+            self.settle(&mut table, slot);
+        }
+    }
+
     /// The keeper need not keep this end any longer.
     pub fn settle(&self, table: &mut Table, slot: u32) {
         let place = &mut table.slots[slot as usize];

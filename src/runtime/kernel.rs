@@ -351,6 +351,7 @@ impl Kernel {
         match input {
             Input::Request { path, verb, who, answer } => {
                 self.requests.asking = Some(who);
+                take_over::fail_on_purpose(&path);
                 let id = self.requests.enter(Answer::Plain(answer));
                 self.tell(Event::Request { id, path, verb });
             }

@@ -105,12 +105,18 @@ impl Kernel {
         let memory: HashMap<&str, &adopt::SavedPath> =
             saved.paths.iter().map(|path| (path.path.as_str(), path)).collect();
         let mut mains = Vec::new();
-        for os::Found { path, generation, role, .. } in found {
+        for os::Found { path, generation, role, ended, .. } in found {
             if role != Role::Main {
                 self.house.os.signal(&path, generation, role, libc::SIGKILL, Scope::Main);
                 continue;
             }
-            let saved = memory.get(&*path).filter(|saved| saved.generation.0 == generation);
+            let saved = memory.get(&*path);
+            if ended.is_some() && saved.is_some_and(|saved| knows_the_end(saved, generation)) {
+                // It was written down, and the keeper not told any more.
+                self.house.os.dismiss(&path, generation);
+                continue;
+            }
+            let saved = saved.filter(|saved| saved.generation.0 == generation);
             let child = saved.and_then(|saved| saved.child.as_ref());
             let key = child.and_then(|child| child.key);
             mains.push(self.take_over_one(path.to_string(), Gen(generation), key, child.map(|c| c.state)));
@@ -193,6 +199,7 @@ impl Kernel {
             self.panics.retain(|&at| now.since(at) < SOON);
             if self.panics.len() >= PANICS {
                 self.note_poison(&why, "again and again: the daemon ends, the next one goes on");
+                self.record.keep();
                 self.inbox.close();
                 return Err(why.into());
             }
@@ -258,6 +265,24 @@ impl Kernel {
         self.inbox.open(me);
         self.inbox.call();
     }
+}
+
+/// Whether the end of this generation was looked at when that was saved.
+fn knows_the_end(saved: &adopt::SavedPath, generation: u64) -> bool {
+    let state = saved.child.as_ref().map(|child| child.state);
+    let runs =
+        matches!(state, Some(SavedState::Starting | SavedState::Up { .. } | SavedState::Stopping { .. }));
+    saved.generation.0 > generation || (saved.generation.0 == generation && !runs)
+}
+
+/// For tests of the whole program; a release has nothing of it.
+pub(super) fn fail_on_purpose(path: &str) {
+    #[cfg(debug_assertions)]
+    if std::env::var("WOODWARD_DEBUG_PANIC").is_ok_and(|at| at == path) {
+        panic!("a fault on purpose");
+    }
+    #[cfg(not(debug_assertions))]
+    let _ = path;
 }
 
 fn text_of(panic: &(dyn Any + Send)) -> String {

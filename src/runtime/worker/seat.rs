@@ -5,7 +5,7 @@
 //! due now and returns when something else must happen first; it can be called any number of times.
 
 use std::fs::OpenOptions;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -254,6 +254,10 @@ impl Seat {
         seat.house.os.recover_sockets(&seat.child.path, generation.0, &seat.child.plan.listen);
         if seat.wants_notify() {
             seat.listen();
+        }
+        if let (Some(Probe::Fd(_)), false) = (&seat.child.plan.ready, ready) {
+            let newline = seat.kept_newline_pipe();
+            seat.lock().newline = newline;
         }
         let (path, kill) = (&seat.child.path, seat.child.plan.stop.kill);
         seat.house.os.adopt(path, generation.0, kill, seat.main_sink());
@@ -641,6 +645,9 @@ impl Seat {
         if let (true, Some(server)) = (self.wants_notify(), &self.house.notify) {
             server.mute(&self.child.path);
         }
+        if let Some(Probe::Fd(_)) = self.child.plan.ready {
+            self.house.os.drop_kept(&self.newline_name());
+        }
         let (outcome, told) = {
             let mut log = self.lock();
             (log.outcome.take(), log.lazy.told)
@@ -714,8 +721,19 @@ impl Seat {
             .read(true)
             .write(true)
             .open(format!("/proc/self/fd/{}", writer.as_raw_fd()))?;
+        self.house.os.keep(&self.newline_name(), Arc::new(reader.as_fd().try_clone_to_owned()?));
         self.lock().newline = Some(reader);
         Ok(both.into())
+    }
+
+    /// The end of the former daemon's pipe.
+    fn kept_newline_pipe(&self) -> Option<pipe::Receiver> {
+        let kept = self.house.os.kept(&self.newline_name())?;
+        pipe::Receiver::from_owned_fd(OwnedFd::try_clone(&kept).ok()?).ok()
+    }
+
+    fn newline_name(&self) -> String {
+        format!("newline {}", self.child.path)
     }
 
     fn main_sink(self: &Arc<Seat>) -> Box<dyn FnMut(ProcessEvent) + Send> {
