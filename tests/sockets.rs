@@ -257,3 +257,37 @@ fn a_socket_is_taken_back_from_its_service_when_the_keeper_was_killed() {
     assert!(TcpStream::connect(address).is_ok() && UnixStream::connect(&file).is_ok());
     bed.stop();
 }
+
+#[test]
+fn what_only_listens_is_not_asked_for_its_health() {
+    let address = free_address();
+    let bed = Bed::up(&format!(
+        "id = \"t\"\n[[child]]\nid = \"s\"\nlisten = [{{ stream = \"{address}\", lazy = true }}]\n\
+         health = {{ tcp = \"{address}\", every = \"100ms\" }}\n{}",
+        server(1)
+    ));
+    bed.wait("health to be suspended", |bed| bed.ask(&["events"]).contains("health is not asked"));
+    // The check would have been the first connection.
+    assert_eq!(bed.row("t/s")["pid"].as_i64(), None);
+    assert!(ask(address).is_ok());
+    bed.stop();
+}
+
+#[test]
+fn libsystemd_finds_the_sockets_through_the_stage() {
+    let address = free_address();
+    let port = address.port();
+    let sockets = tempfile::tempdir().expect("a directory can be made");
+    let file = sockets.path().join("s.sock").display().to_string();
+    let bed = Bed::up(&format!(
+        "id = \"t\"\n[[child]]\nid = \"s\"\nharden = \"strict\"\noutput = \"inherit\"\nready.log = \"found\"\n\
+         listen = [{{ name = \"web\", stream = \"{address}\" }}, {{ name = \"u\", unix = \"{file}\" }}]\n\
+         command = [\"python3\", \"-c\", '''\nimport ctypes, time\ns = ctypes.CDLL(\"libsystemd.so.0\")\n\
+         names = ctypes.POINTER(ctypes.c_char_p)()\nn = s.sd_listen_fds_with_names(0, ctypes.byref(names))\n\
+         inet = s.sd_is_socket_inet(3, 0, 1, 1, ctypes.c_uint16({port}))\n\
+         unix = s.sd_is_socket_unix(4, 1, 1, b\"{file}\", 0)\n\
+         print(\"found\", n, [names[i].decode() for i in range(n)], inet, unix, flush=True)\ntime.sleep(1000)''']\n"
+    ));
+    assert!(bed.output().contains("found 2 ['web', 'u'] 1 1"), "{}", bed.output());
+    bed.stop();
+}

@@ -43,6 +43,27 @@ fn the_stop_command_comes_first_and_the_signal_gets_who_is_left() {
 }
 
 #[test]
+fn a_stop_command_is_not_killed_with_the_process_it_stops() {
+    let command = "kill $MAINPID; while kill -0 $MAINPID 2>/dev/null; do :; done; sleep 0.3; echo over >> log";
+    let bed = Bed::up(&service("touch up; exec sleep 1000", &format!("stop.command = [\"sh\", \"-c\", {command:?}]")));
+    bed.ask(&["stop", "t/s"]);
+    assert_eq!(bed.read("log"), "over\n");
+    bed.ask(&["start", "t/s"]);
+    bed.stop();
+}
+
+#[test]
+fn a_stop_command_that_takes_too_long_is_killed() {
+    let command = "kill $MAINPID; sleep 1000";
+    let keys = format!("shutdown = \"300ms\"\nstop.command = [\"sh\", \"-c\", {command:?}]");
+    let bed = Bed::up(&service("touch up; exec sleep 1000", &keys));
+    bed.ask(&["stop", "t/s"]);
+    assert_eq!(bed.state("t/s"), "stopped");
+    assert!(bed.leftovers().iter().all(|line| !line.contains("sleep 1000")), "{:?}", bed.leftovers());
+    bed.stop();
+}
+
+#[test]
 fn the_stop_signal_is_the_one_of_the_file() {
     let script = "trap 'echo int >> log; exit 0' INT; touch up; while :; do sleep 1000 & wait; done";
     let bed = Bed::up(&service(script, "stop.signal = \"SIGINT\""));

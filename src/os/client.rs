@@ -25,7 +25,7 @@ use super::bank::Bank;
 use super::cgroup::{Cgroups, Group};
 use super::family::{self, Family};
 use super::limits::Limits;
-use super::slots::{Slot, Stage, Staging, Table};
+use super::slots::{Commanded, Slot, Stage, Staging, Table};
 use super::socket::{Descriptor, malformed, receive, set_nonblocking};
 use super::stage::Outcome;
 use super::{ExitStatus, Found, Launch, ProcessEvent, Role, Sink, SpawnError, program};
@@ -58,6 +58,8 @@ pub(super) enum Local {
     Adopted(u32, u64, Option<ExitStatus>),
     /// A start that goes through the stage has come out.
     Staged(u32, u64, Outcome),
+    /// The stop command of a main process that has ended is over.
+    Uncommanded(Arc<str>, u64),
     /// What was left of the generation before is gone.
     Launch(Launch),
     /// Somebody wants to know.
@@ -486,6 +488,10 @@ impl Client {
     fn main_ended(&self, slot: u32, path: &Arc<str>, generation: u64) {
         let mut table = self.lock();
         let Some(child) = table.children.get_mut(path).filter(|c| c.generation == generation) else { return };
+        if child.commanded != Commanded::No {
+            child.commanded = Commanded::Ended;
+            return;
+        }
         let left = match child.kill {
             KillMode::Process => None,
             KillMode::Mixed | KillMode::Group => {
@@ -530,6 +536,12 @@ impl Client {
                 }
             }
             Local::Staged(slot, generation, outcome) => self.staged(slot, generation, outcome),
+            Local::Uncommanded(path, generation) => {
+                let slot = self.lock().find(&path, Role::Main);
+                if let Some(slot) = slot {
+                    self.main_ended(slot, &path, generation);
+                }
+            }
             Local::Launch(launch) => self.launch(launch),
             Local::Call(done) => done(),
         }

@@ -111,6 +111,17 @@ impl Os {
         self.client.signal(path, generation, role, signal, scope);
     }
 
+    /// A stop command is about to run: until it is over, what the main process leaves behind is left alone, for
+    /// the command is among it.
+    pub fn command(&self, path: &str, generation: u64) {
+        self.client.command(path, generation);
+    }
+
+    /// It is over.
+    pub fn command_over(&self, path: &str, generation: u64) {
+        self.client.command_over(path, generation);
+    }
+
     /// SIGKILL to everything of the generation, again until nothing is left (kill mode `process`: to the main
     /// process).
     pub fn kill(&self, path: &str, generation: u64) {

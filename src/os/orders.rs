@@ -9,7 +9,7 @@ use woodward_keeper::wire::{self, Order, Targets};
 use super::cgroup::{Cgroups, Group};
 use super::client::{Client, Left, Local};
 use super::family::{Family, MARK};
-use super::slots::{Child, Defined, HELPER, Stage, Staging, Table};
+use super::slots::{Child, Commanded, Defined, HELPER, Stage, Staging, Table};
 use super::socket::{Descriptor, memory, send};
 use super::{Launch, Role, Scope, Sink, SpawnError, program, stage};
 use crate::tree::KillMode;
@@ -203,6 +203,7 @@ impl Client {
             leader: 0,
             empty: true,
             asked: false,
+            commanded: Commanded::No,
         });
         if child.generation != generation {
             table.stale.extend(child.group.take());
@@ -213,6 +214,7 @@ impl Client {
                 leader: 0,
                 empty: true,
                 asked: false,
+                commanded: Commanded::No,
             };
         }
         child.empty = false;
@@ -242,6 +244,23 @@ impl Client {
                 let (signal, group) = (signal as u8, scope == Scope::All);
                 self.order(&mut table, &Order::Signal { slot, generation, signal, group }, Vec::new());
             }
+        }
+    }
+
+    /// See [`super::Os::command`].
+    pub fn command(&self, path: &str, generation: u64) {
+        if let Some(child) = self.lock().children.get_mut(path).filter(|c| c.generation == generation) {
+            child.commanded = Commanded::Yes;
+        }
+    }
+
+    /// See [`super::Os::command_over`].
+    pub fn command_over(&self, path: &str, generation: u64) {
+        let mut table = self.lock();
+        let Some(child) = table.children.get_mut(path).filter(|c| c.generation == generation) else { return };
+        let before = std::mem::replace(&mut child.commanded, Commanded::No);
+        if before == Commanded::Ended {
+            let _ = self.inbox.send(Local::Uncommanded(path.into(), generation));
         }
     }
 

@@ -81,6 +81,15 @@ pub(super) struct Defined {
     pub output: Option<Arc<OwnedFd>>,
 }
 
+/// Whether a stop command runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Commanded {
+    No,
+    Yes,
+    /// And the main process has ended meanwhile.
+    Ended,
+}
+
 /// The generation of a path.
 pub(super) struct Child {
     pub generation: u64,
@@ -90,6 +99,8 @@ pub(super) struct Child {
     pub leader: i32,
     /// Proved to be empty.
     pub empty: bool,
+    /// A stop command runs for it, which is not to be swept away with what its main process leaves.
+    pub commanded: Commanded,
     /// All of it were sent a signal: they have time until they are killed, also when the main process has
     /// ended.
     pub asked: bool,

@@ -126,6 +126,12 @@ pub fn advise(report: &mut Report, settings: &Settings, plan: &WorkerPlan, templ
             report.error(span, format!("unknown capability \"{name}\"")).maybe_hint(hint);
         }
     }
+    if plan.sandbox.strict.is_some()
+        && !plan.sandbox.no_new_privileges
+        && let Some(span) = settings.span("no_new_privileges")
+    {
+        report.error(span, "`harden = \"strict\"` does not go without `no_new_privileges`");
+    }
     if template {
         return;
     }

@@ -73,13 +73,13 @@ fn go(daemon: &mut UnixStream, args: impl Iterator<Item = OsString>) -> Result<I
         }
         (None, None) => {}
     }
-    if settings.no_new_privileges || settings.writable.is_some() {
+    if settings.no_new_privileges || !settings.read_only.is_empty() {
         // SAFETY: plain call.
         check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })
             .map_err(Stop::own("no_new_privileges"))?;
     }
-    if let Some(writable) = &settings.writable {
-        landlock::restrict(writable)?;
+    if !settings.read_only.is_empty() {
+        landlock::protect(&settings.read_only)?;
     }
     let mut args = args.map(OsString::into_vec).map(CString::new);
     let file = args.next().transpose().ok().flatten().unwrap_or_default();

@@ -19,10 +19,17 @@ const TRUNCATE: u64 = 1 << 14;
 const VERSION: u32 = 1;
 const PATH_BENEATH: u32 = 1;
 
+/// From now on these cannot be written. no_new_privileges must be set.
+pub(super) fn protect(read_only: &[PathBuf]) -> Result<(), Stop> {
+    let real = |path: &PathBuf| {
+        fs::canonicalize(path).map_err(Stop::own(format!("read-only path {}", path.display())))
+    };
+    let read_only = read_only.iter().map(real).collect::<Result<Vec<_>, _>>()?;
+    restrict(&all_but(&read_only))
+}
+
 /// What can be written when these cannot.
-pub(super) fn all_but(read_only: &[PathBuf]) -> Vec<PathBuf> {
-    let read_only: Vec<PathBuf> =
-        read_only.iter().map(|path| fs::canonicalize(path).unwrap_or_else(|_| path.clone())).collect();
+fn all_but(read_only: &[PathBuf]) -> Vec<PathBuf> {
     let mut writable = Vec::new();
     let mut todo = vec![PathBuf::from("/")];
     while let Some(dir) = todo.pop() {
@@ -51,8 +58,8 @@ struct Beneath {
     parent: i32,
 }
 
-/// From now on nothing can be written but below these. no_new_privileges must be set.
-pub(super) fn restrict(writable: &[PathBuf]) -> Result<(), Stop> {
+/// From now on nothing can be written but below these.
+fn restrict(writable: &[PathBuf]) -> Result<(), Stop> {
     let wrong = || Stop::own("read-only paths by Landlock");
     // SAFETY: asks for the version.
     let version = check(unsafe {

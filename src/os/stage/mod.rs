@@ -40,8 +40,8 @@ struct Settings {
     /// Control groups of version 1: their `cgroup.procs`.
     groups_of_v1: Vec<PathBuf>,
     mounts: Option<Mounts>,
-    /// Landlock: nothing can be written but below these.
-    writable: Option<Vec<PathBuf>>,
+    /// By Landlock: these cannot be written.
+    read_only: Vec<PathBuf>,
     limits: Vec<(u32, u64, u64)>,
     umask: Option<u32>,
     /// User, group, all supplementary groups.
@@ -93,8 +93,8 @@ pub(super) fn is_needed(program: &Program, groups_of_v1: &[PathBuf]) -> bool {
     !groups_of_v1.is_empty() || !program.sandbox.is_none()
 }
 
-/// Turns the image of a service into one of the stage for it, and writes the settings. `exe` and `socket` are the
-/// numbers that our own file and the child's end of the pair will have.
+/// Turns the image of a service into one of the stage for it. `exe` and `socket` are the numbers that our own file and
+/// the child's end of the pair will have.
 pub(super) fn wrap(image: &mut Image, exe: i32, socket: i32) {
     let arguments = std::mem::take(&mut image.arguments);
     let file = std::mem::replace(&mut image.program, format!("/proc/self/fd/{exe}").into_bytes());
@@ -122,8 +122,7 @@ pub(super) fn prepare(
             read_only: sandbox.read_only_paths.clone(),
             strict: sandbox.strict.clone(),
         }),
-        writable: (!mounts && !sandbox.read_only_paths.is_empty())
-            .then(|| landlock::all_but(&sandbox.read_only_paths)),
+        read_only: if mounts { Vec::new() } else { sandbox.read_only_paths.clone() },
         limits: image.limits.clone(),
         umask: image.umask,
         ids: image.ids.as_ref().map(|ids| (ids.uid, ids.gid, ids.groups.clone())),

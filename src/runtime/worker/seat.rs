@@ -454,7 +454,7 @@ impl Seat {
 
     /// The main process has been executed and has not ended, as far as the current step knows.
     fn living(self: &Arc<Seat>, step: Step) -> Option<Step> {
-        if let Some(status) = self.ended() {
+        if let Some(status) = self.ended().filter(|_| step != Step::Commanding) {
             self.look_for_starvation(status);
             return Some(self.ends(Outcome::Ended(commands::exit(status))));
         }
@@ -528,6 +528,7 @@ impl Seat {
         match &self.child.plan.stop.command {
             Some(command) if aim == Aim::Stop => {
                 self.lock().helper = Helper::Idle;
+                self.house.os.command(&self.child.path, self.generation.0);
                 self.help(command, self.main_pid());
                 Step::Commanding
             }
@@ -547,6 +548,7 @@ impl Seat {
             Aim::Kill => os.kill(path, generation),
             Aim::Run | Aim::Stop => os.signal(path, generation, Role::Main, stop.signal, scope),
         }
+        os.command_over(path, generation);
         Step::Signalled
     }
 
