@@ -259,21 +259,6 @@ fn a_socket_is_taken_back_from_its_service_when_the_keeper_was_killed() {
 }
 
 #[test]
-fn what_only_listens_is_not_asked_for_its_health() {
-    let address = free_address();
-    let bed = Bed::up(&format!(
-        "id = \"t\"\n[[child]]\nid = \"s\"\nlisten = [{{ stream = \"{address}\", lazy = true }}]\n\
-         health = {{ tcp = \"{address}\", every = \"100ms\" }}\n{}",
-        server(1)
-    ));
-    bed.wait("health to be suspended", |bed| bed.ask(&["events"]).contains("health is not asked"));
-    // The check would have been the first connection.
-    assert_eq!(bed.row("t/s")["pid"].as_i64(), None);
-    assert!(ask(address).is_ok());
-    bed.stop();
-}
-
-#[test]
 fn libsystemd_finds_the_sockets_through_the_stage() {
     let address = free_address();
     let port = address.port();

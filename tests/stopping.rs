@@ -44,8 +44,12 @@ fn the_stop_command_comes_first_and_the_signal_gets_who_is_left() {
 
 #[test]
 fn a_stop_command_is_not_killed_with_the_process_it_stops() {
-    let command = "kill $MAINPID; while kill -0 $MAINPID 2>/dev/null; do :; done; sleep 0.3; echo over >> log";
-    let bed = Bed::up(&service("touch up; exec sleep 1000", &format!("stop.command = [\"sh\", \"-c\", {command:?}]")));
+    let command =
+        "kill $MAINPID; while kill -0 $MAINPID 2>/dev/null; do :; done; sleep 0.3; echo over >> log";
+    let bed = Bed::up(&service(
+        "touch up; exec sleep 1000",
+        &format!("stop.command = [\"sh\", \"-c\", {command:?}]"),
+    ));
     bed.ask(&["stop", "t/s"]);
     assert_eq!(bed.read("log"), "over\n");
     bed.ask(&["start", "t/s"]);

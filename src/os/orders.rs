@@ -393,6 +393,7 @@ impl Client {
             let place = &table.slots[slot as usize];
             place.generation == generation && place.stage == Stage::Idle
         }) {
+            self.settle(&mut table, slot);
             self.release(&mut table, slot);
         }
     }

@@ -194,7 +194,7 @@ impl Ward {
         let down = relied_on(engine, watched.path, &self.down);
         let moment = Moment {
             now: clock::now(),
-            down: down.is_some() || seat.is_idle(),
+            down: down.is_some(),
             doubt: relied_on(engine, watched.path, &self.doubtful).is_some(),
             late,
             pressure: &|| seat.pressure(),
@@ -220,8 +220,7 @@ impl Ward {
                 Todo::Good => watched.good(),
                 Todo::Missed(why) => watched.missed(&told(health, &why)),
                 Todo::Suspended => {
-                    let own = || seat.child.path.to_string();
-                    let whom = down.map_or_else(own, |id| engine.path(id));
+                    let whom = down.map(|id| engine.path(id)).unwrap_or_default();
                     watched.pulse.change(|health| health.waits_for = Some(whom.clone()));
                     let text = format!("health is not asked while {whom} is not up");
                     watched.waited_for = whom;

@@ -56,11 +56,6 @@ impl Seat {
         Ok(((FIRST..).zip(open).collect(), additions))
     }
 
-    /// It only listens: nothing of it runs.
-    pub(in crate::runtime) fn is_idle(&self) -> bool {
-        self.child.plan.lazy && self.pid().is_none()
-    }
-
     /// Waits for the first connection.
     pub(super) fn listening(self: &Arc<Seat>) -> Option<Step> {
         let mut log = self.lock();
