@@ -36,7 +36,7 @@ const LOOK: Duration = Duration::from_millis(250);
 /// A daemon that is away longer does not come back (ms).
 const AWAY: u64 = 30_000;
 
-/// Does harm to a live tree, by a seed, and looks what becomes of it
+/// Does harm to a live tree by a seed, and looks what comes of it
 #[derive(clap::Args)]
 pub struct Args {
     /// The tree, or a subtree of it
