@@ -18,7 +18,7 @@ const AGAIN: Duration = Duration::from_millis(10);
 /// A daemon that takes longer to come back is given up on.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Replaces daemon and keeper by another file; services do not notice
+/// Replaces daemon and keeper by another file; services go on
 #[derive(clap::Args)]
 pub struct Args {
     /// The new program [default: the one this command runs from]
