@@ -1,6 +1,6 @@
 use super::*;
-use crate::record::view::{Exhausted, Held, Kind, Limit, State};
-use crate::record::words::rfc3339;
+use crate::record::view::{Exhausted, Failure, Health, Held, Kind, Limit, State};
+use crate::record::words::{clock, rfc3339};
 
 /// 03:12:40.118 of some day.
 const AT: u64 = 20_000 * 86_400_000 + 11_560_118;
@@ -341,4 +341,26 @@ fn harm_on_purpose_is_told_as_the_cause() {
     );
     assert!(text.contains("channel   chaos: SIGKILL to its main process, pid 91211"), "{text}");
     assert!(!text.contains("not sent by woodward"), "{text}");
+}
+
+#[test]
+fn now_tells_the_health_of_what_is_up() {
+    let of = |health: Health| {
+        let row = Row { health: Some(health.into()), ..row("t/a", State::Up, AT) };
+        let rows = [&row];
+        explain(&Known { path: "t/a", facts: &[], rows: &rows, lines: &[], now: AT + 38_000, zone: 0 }).now
+    };
+    let good = Health { good: 7, asked: 7, ..Health::default() };
+    assert_eq!(of(good.clone()).as_deref(), Some("up for 38s, health 7 of 7"));
+    let waits = Health { waits_for: Some("t/db".to_owned()), ..good.clone() };
+    assert_eq!(of(waits).as_deref(), Some("up for 38s, health 7 of 7; not asked while t/db is not up"));
+    let failure = Failure { at: rfc3339(AT), text: "tcp h:1: connection refused".to_owned() };
+    let starved = Some("80% of the last 10s it waited for a processor".to_owned());
+    let missed = Health { asked: 8, starved, last_failure: Some(failure), ..good };
+    let expected = format!(
+        "up for 38s, health 7 of 8; starved, one grace period: 80% of the last 10s it waited for a processor; \
+         last failure {}: tcp h:1: connection refused",
+        clock(AT, 0)
+    );
+    assert_eq!(of(missed), Some(expected));
 }
