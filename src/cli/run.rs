@@ -112,6 +112,7 @@ fn first_id(trees: &mut Trees, settings: &Settings) -> Result<String, Failure> {
 }
 
 /// Where the run state of a run of these trees is.
+#[cfg(feature = "full")]
 pub(super) fn state_of(trees: &mut Trees, state: Option<&Path>) -> Result<PathBuf, Failure> {
     let settings = settings::load(&[]).map_err(refused)?.settings;
     let id = first_id(trees, &settings)?;

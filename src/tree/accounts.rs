@@ -54,7 +54,9 @@ mod name_service {
 
 #[cfg(any(not(feature = "full"), test))]
 mod own {
-    use super::{User, io};
+    use super::User;
+    #[cfg(not(feature = "full"))]
+    use super::io;
 
     /// A file of the host; one that is not there is empty, as in an image without users.
     #[cfg(not(feature = "full"))]
