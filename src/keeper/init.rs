@@ -88,6 +88,7 @@ struct Init {
     terminal: Terminal,
     /// When to kill again.
     again: u64,
+    text: sys::Text,
 }
 
 /// Runs the command until it and everything below has ended. The exit code: the command's own, 128 + n if signal n
@@ -123,8 +124,7 @@ pub fn supervise(command: Command) -> u8 {
         libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0);
         libc::chdir(c"/".as_ptr());
     }
-    sys::give_text_back();
-    Init { command, pid, state: State::Running, strays: Strays::default(), terminal, again: 0 }.run()
+    Init::new(command, pid, terminal).run()
 }
 
 /// Before an init ends with this code: whoever is left is told, given five seconds, then killed.
@@ -138,14 +138,7 @@ pub(crate) fn leave(code: u8) -> u8 {
         parent_death: None,
         verbose: false,
     };
-    let mut init = Init {
-        command,
-        pid: 0,
-        state: State::Running,
-        strays: Strays::default(),
-        terminal: Terminal(None),
-        again: 0,
-    };
+    let mut init = Init::new(command, 0, Terminal(None));
     init.ended(code);
     init.run()
 }
@@ -155,6 +148,11 @@ fn name(command: &Command) -> String {
 }
 
 impl Init {
+    fn new(command: Command, pid: i32, terminal: Terminal) -> Init {
+        let (state, strays, text) = (State::Running, Strays::default(), sys::Text::find());
+        Init { command, pid, state, strays, terminal, again: 0, text }
+    }
+
     fn run(mut self) -> u8 {
         loop {
             self.reap();
@@ -179,6 +177,10 @@ impl Init {
                 }
                 State::Leaving { until, .. } | State::Killing { until, .. } => Some(until.min(now + AGAIN)),
             };
+            if wake.is_none() {
+                // Perhaps for weeks.
+                self.text.give_back();
+            }
             if let Some(signal) = wait_for_signal(wake.map(|at| Duration::from_nanos(at - now))) {
                 self.signalled(signal);
             }
@@ -280,6 +282,7 @@ fn stop() {
 }
 
 /// The next signal; all are blocked.
+#[inline(always)]
 fn wait_for_signal(within: Option<Duration>) -> Option<i32> {
     let spec = within.map(|t| libc::timespec {
         tv_sec: t.as_secs() as libc::time_t,

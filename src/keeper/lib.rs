@@ -127,7 +127,7 @@ pub fn look(state: &Path) -> io::Result<usize> {
 fn serve(config: &Config, lock: File, handed: Option<Handed>) -> u8 {
     match keeper::Keeper::process(config, lock, handed) {
         Ok(keeper) => {
-            sys::give_text_back();
+            sys::Text::find().give_back();
             let code = keeper.run();
             if config.init { init::leave(code) } else { code }
         }
