@@ -19,7 +19,7 @@ fn options() -> Options {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect(),
         host: "gas01".to_owned(),
-        init: false,
+        ..Options::default()
     }
 }
 

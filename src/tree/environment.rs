@@ -4,7 +4,6 @@
 //! then the worker's. Files are read with the tree, not at each start: what `plan` shows is what runs.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -113,7 +112,7 @@ impl Environments {
         if let Some(pairs) = self.files.get(&path) {
             return Rc::clone(pairs);
         }
-        let bytes = match std::fs::read(&path) {
+        let bytes = match vars.files.read(&path) {
             Ok(bytes) => bytes,
             Err(error) if may_miss && error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(error) => {
@@ -152,7 +151,7 @@ fn warn_if_everybody_may_read(
     span: Span,
 ) {
     let secret = is_secret_name(name) || pairs.iter().any(|(name, _)| is_secret_name(name));
-    if secret && std::fs::metadata(path).is_ok_and(|file| file.mode() & 0o004 != 0) {
+    if secret && vars.files.is_open_to_all(path) {
         vars.report.warning(span, format!("everybody on this host may read {name}, and it holds secrets"));
     }
 }

@@ -3,7 +3,7 @@
 //! The same rule serves layers, `include` and inheritance: tables merge key by key, children are matched by their ids,
 //! everything else replaces; a probe replaces the probe below it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::diagnostic::Severity;
 use super::keys;
@@ -20,7 +20,7 @@ pub fn read_file(vars: &mut Variables, path: &Path, scope: usize, named: Option<
             None => vars.report.placeless(Severity::Error, message),
         };
     };
-    let bytes = match std::fs::read(path) {
+    let bytes = match vars.files.read(path) {
         Ok(bytes) => bytes,
         Err(error) => {
             wrong(vars, plain(&error));
@@ -48,23 +48,12 @@ pub fn read_file(vars: &mut Variables, path: &Path, scope: usize, named: Option<
 /// Reads a tree file with its layers.
 pub fn read_tree(vars: &mut Variables, path: &Path, scope: usize, named: Option<Span>) -> Option<Table> {
     let mut tree = read_file(vars, path, scope, named)?;
-    for layer in layers_of(path) {
+    for layer in vars.files.layers(path) {
         if let Some(layer) = read_file(vars, &layer, scope, None) {
             merge(&mut tree, layer);
         }
     }
     Some(tree)
-}
-
-/// `acs.d/*.toml` beside `acs.toml`, by name.
-fn layers_of(path: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(path.with_extension("d")).into_iter().flatten().flatten();
-    let mut layers: Vec<PathBuf> = entries
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|end| end == "toml"))
-        .collect();
-    layers.sort();
-    layers
 }
 
 /// Puts a table over another.

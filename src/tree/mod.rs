@@ -14,10 +14,12 @@ pub mod accounts;
 mod advice;
 mod decode;
 mod diagnostic;
+pub mod diff;
 mod each;
 mod environment;
 mod expand;
 mod expression;
+pub mod files;
 mod health;
 mod hints;
 mod instance;
@@ -47,6 +49,7 @@ use std::path::Path;
 use woodward_engine::spec;
 
 pub use diagnostic::{Diagnostic, Severity};
+pub use files::Files;
 pub(crate) use hints::nearest;
 pub use instance::instantiate;
 pub use plan::*;
@@ -73,6 +76,8 @@ pub struct Options {
     pub host: String,
     /// The tree runs as an init: PID 1 is given only so long to stop, so an unlimited `shutdown` is a warning.
     pub init: bool,
+    /// Where files are read from: the disk.
+    pub files: Files,
 }
 
 impl Options {
@@ -85,6 +90,7 @@ impl Options {
             environment: std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect(),
             host: host.split('.').next().unwrap_or_default().to_owned(),
             init: std::process::id() == 1,
+            files: Files::default(),
         }
     }
 }
@@ -135,6 +141,7 @@ pub fn read(path: &Path, options: &Options) -> Reading {
 fn reading(path: &Path, options: &Options, tell: bool) -> Reading {
     let mut vars = Variables::default();
     vars.host.clone_from(&options.host);
+    vars.files = options.files.clone();
     vars.environment.clone_from(&options.environment);
     let scope = vars.scope();
     let tree = layers::read_tree(&mut vars, path, scope, None);

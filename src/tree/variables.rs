@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use super::diagnostic::Report;
 use super::expression::{self, Expression};
+use super::files::Files;
 use super::hints;
 use super::source::Span;
 use super::value::{Data, Value};
@@ -94,6 +95,8 @@ pub struct Variables {
     pub tree: Option<String>,
     /// `${host}`.
     pub host: String,
+    /// Where files are read from.
+    pub files: Files,
     /// `${env.NAME}`.
     pub environment: BTreeMap<String, String>,
     /// Names in it that come from an environment file: their values are never shown.
