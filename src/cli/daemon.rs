@@ -18,18 +18,19 @@ use woodward_engine::effect::TreeEnd;
 
 use super::passing;
 use super::report::{Code, Failure};
-use super::run::{Trees, plans, refused};
+use super::run::{self, Trees, refused};
 use super::trial;
 use crate::control::{BindError, Door, Upgrade, bind, serve};
 use crate::os::notify::{NotifyServer, Stranger};
 use crate::os::{self, Os, clock};
 use crate::record::fact::FactLine;
 use crate::record::{Places, Record};
+use crate::runtime::applied::{Applied, Source};
 use crate::runtime::faults::Faults;
 use crate::runtime::view::State;
 use crate::runtime::{self, Ends, Handle, Surroundings, Who};
 use crate::settings::{self, Chaos, Flag, Loaded, Said, Settings};
-use crate::tree::accounts;
+use crate::tree::{Diagnostic, Plan, accounts};
 
 /// Who is waited for is said after this time.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -104,9 +105,12 @@ enum End {
     Replaced(OwnedFd),
 }
 
-/// Reads trees and settings as a daemon does.
+/// Reads trees and settings as the next daemon of this run will.
 pub(super) fn could_run(args: &Args) -> Result<(), Failure> {
-    plans(&args.trees)?;
+    match Applied::kept(&args.run) {
+        Some(applied) => as_applied(&applied)?,
+        None => run::plans(&args.trees)?,
+    };
     let loaded = settings::load(&args.set).map_err(refused)?;
     group(&loaded.settings).map(drop)
 }
@@ -115,7 +119,7 @@ async fn live(args: Args, os: &Os, runs: &Cell<bool>) -> Result<u8, Failure> {
     let running = runs.get();
     let cannot = |what: &str, e: std::io::Error| Failure::new(Code::TryAgain, format!("cannot {what}: {e}"));
     let signals = os.signals();
-    let (plans, warnings) = plans(&args.trees)?;
+    let Begun { plans, warnings, applied } = begin(&args)?;
     if !running {
         warnings.iter().for_each(|warning| eprintln!("{warning}"));
     }
@@ -148,6 +152,7 @@ async fn live(args: Args, os: &Os, runs: &Cell<bool>) -> Result<u8, Failure> {
         record,
         run: Some(args.run.clone()),
         evict_within,
+        applied,
     };
     let (upgrades, wishes) = unbounded_channel();
     tracing::info!(found = os.found().len(), socket = %args.socket.display(), "the daemon has its records and its socket");
@@ -201,6 +206,45 @@ async fn upgraded(mut wishes: UnboundedReceiver<Upgrade>, os: &Os) -> OwnedFd {
             }
         }
     }
+}
+
+/// What this daemon runs.
+struct Begun {
+    plans: Vec<Plan>,
+    warnings: Vec<Diagnostic>,
+    applied: Applied,
+}
+
+fn as_applied(applied: &Applied) -> Result<(Vec<Plan>, Vec<Diagnostic>), Failure> {
+    let files = applied.sources().iter().map(|source| (source.file.as_path(), source.vars.as_slice()));
+    run::read(files, &applied.options_as_seen())
+}
+
+/// The trees: after an earlier daemon of the same keeper what that one had applied; else what lies on the disk.
+fn begin(args: &Args) -> Result<Begun, Failure> {
+    let earlier = Applied::kept(&args.run);
+    if let Some(applied) = earlier.as_ref().filter(|earlier| earlier.is_ours()) {
+        let (plans, _) = as_applied(applied)?;
+        return Ok(Begun { plans, warnings: Vec::new(), applied: applied.clone() });
+    }
+    let options = run::options(&args.trees);
+    let files = args.trees.files.iter().map(|file| (file.as_path(), args.trees.vars.as_slice()));
+    let (plans, warnings) = run::read(files, &options)?;
+    let of = |(file, plan): (&PathBuf, &Plan)| Source {
+        id: plan.tree.id.to_string(),
+        file: run::absolute(file),
+        vars: args.trees.vars.clone(),
+    };
+    let sources = args.trees.files.iter().zip(&plans).map(of).collect();
+    let applied = Applied::new(Some(args.run.clone()), &options, sources);
+    let applied = match &earlier {
+        Some(earlier) => applied.after(earlier, &plans),
+        None => applied,
+    };
+    applied.keep().map_err(|e| {
+        Failure::new(Code::TryAgain, format!("cannot keep what was read in {}: {e}", args.run.display()))
+    })?;
+    Ok(Begun { plans, warnings, applied })
 }
 
 /// What holds for this daemon. One that follows another while services run must not fail because a file was spoilt
@@ -286,6 +330,7 @@ async fn obey(handle: Handle, mut signals: UnboundedReceiver<i32>, os: Os) {
     loop {
         match signals.recv().await {
             Some(signal) if passing::stops(signal) => break,
+            Some(libc::SIGHUP) => drop(tokio::spawn(reload(handle.clone(), os.clone()))),
             Some(signal) => passing::pass_on(&handle, &os, signal),
             None => return,
         }
@@ -311,6 +356,30 @@ async fn obey(handle: Handle, mut signals: UnboundedReceiver<i32>, os: Os) {
             }
         }
     }
+}
+
+/// SIGHUP: every tree from where it was read last. What comes of it is said, and whoever started woodward told.
+async fn reload(handle: Handle, os: Os) {
+    let now = clock::now().0.saturating_mul(1000);
+    os.notify(&format!("RELOADING=1\nMONOTONIC_USEC={now}"));
+    match handle.apply(None, Vec::new(), false, Who { by: "SIGHUP".to_owned(), text: None }).await {
+        Ok(reloads) => {
+            for reload in reloads {
+                eprintln!("applied {}: {}", reload.forecast.tree, reload.forecast.count());
+                if let Some(done) = reload.done {
+                    // A tree that ends meanwhile says so itself.
+                    let _ = done.await;
+                }
+            }
+        }
+        Err(refused) => {
+            eprintln!("{refused}");
+            let text = refused.to_string();
+            let last = text.lines().last().unwrap_or_default().to_owned();
+            handle.record().fact(FactLine::note(clock::wall(), 0, "", 0, "apply_refused", last));
+        }
+    }
+    os.notify("READY=1");
 }
 
 /// The children that are being stopped: `acs/a, acs/b and 7 more`.

@@ -134,12 +134,25 @@ fn id_of(file: &Path) -> Option<String> {
 
 /// Reads these files: the plans and the warnings. If there are errors, all is said; `Err` carries the exit code.
 pub(super) fn plans(trees: &Trees) -> Result<(Vec<Plan>, Vec<Diagnostic>), Failure> {
-    let mut options = Options::of_this_process();
-    options.vars = trees.vars.clone();
-    options.init |= trees.init;
+    let files = trees.files.iter().map(|file| (file.as_path(), trees.vars.as_slice()));
+    read(files, &options(trees))
+}
+
+/// How they are read, but for the variables.
+pub(super) fn options(trees: &Trees) -> Options {
+    let options = Options::of_this_process();
+    Options { init: options.init || trees.init, ..options }
+}
+
+/// As above, each file with variables of its own.
+pub(super) fn read<'t>(
+    files: impl Iterator<Item = (&'t Path, &'t [(String, String)])>,
+    options: &Options,
+) -> Result<(Vec<Plan>, Vec<Diagnostic>), Failure> {
     let mut plans: Vec<Plan> = Vec::new();
     let mut all = Vec::new();
-    for file in &trees.files {
+    for (file, vars) in files {
+        let options = Options { vars: vars.to_vec(), ..options.clone() };
         let (plan, said) = match tree::load(file, &options) {
             Ok((plan, said)) => (Some(plan), said),
             Err(said) => (None, said),
@@ -256,6 +269,6 @@ fn daemon(args: &Args, places: &Places, notified: bool) -> Result<Vec<CString>, 
     line.into_iter().map(word).collect()
 }
 
-fn absolute(path: &Path) -> PathBuf {
+pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

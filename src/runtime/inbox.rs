@@ -12,6 +12,7 @@ use ractor::ActorRef;
 use tokio::sync::oneshot;
 use woodward_engine::{Gen, Reply, Verb};
 
+use super::reload::{Proposal, Verdict};
 use super::worker::Said;
 use super::{InstanceError, Nudge, NudgeError, Who};
 
@@ -32,6 +33,8 @@ pub(super) enum Input {
     Said { generation: Gen, said: Said },
     /// A worker's actor failed; sent by the kernel to itself, so that everything the worker said goes before.
     WorkerFailed { actor: ractor::ActorId, why: String },
+    /// A tree was read anew.
+    Apply { proposal: Box<Proposal>, dry: bool, who: Who, answer: oneshot::Sender<Verdict> },
     /// Ordered stop of everything.
     ShutDown { who: Who },
     /// No more patience: kill everything.

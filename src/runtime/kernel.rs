@@ -16,6 +16,7 @@
 
 mod keep;
 mod nudge;
+mod reload;
 mod rounds;
 mod take_over;
 
@@ -34,6 +35,7 @@ use woodward_engine::{
     Verb, What,
 };
 
+use super::applied::Applied;
 use super::block::Block;
 use super::health::{Ward, Watched};
 use super::inbox::{Inbox, Input, InstanceAnswer, Turn};
@@ -69,6 +71,8 @@ pub(super) async fn start(surroundings: Surroundings, plans: Vec<Plan>) -> (Hand
         view: Arc::new(ArcSwap::from_pointee(View::default())),
         record: surroundings.record.clone(),
         plans: Arc::new(ArcSwap::from_pointee(plans.clone())),
+        applied: Arc::new(ArcSwap::from_pointee(surroundings.applied.clone())),
+        reloading: Arc::default(),
         faults: surroundings.faults.clone(),
     };
     let (end, ended) = oneshot::channel();
@@ -162,12 +166,18 @@ struct Kernel {
     alarm: Alarm,
     trees: Trees,
     block: Block,
+    plans: Arc<ArcSwap<Vec<Arc<Plan>>>>,
+    applied: Arc<ArcSwap<Applied>>,
+    /// Keys because of which the last apply restarts a path.
+    changes: HashMap<String, Vec<String>>,
     evict_within: Duration,
 }
 
 /// A generation with a worker.
 struct Live {
     seat: Arc<Seat>,
+    /// What it runs.
+    key: Key,
     incident: Incident,
     error: Option<StartError>,
     status: Option<String>,
@@ -220,6 +230,7 @@ impl Hearing {
             Input::Said { generation, .. } | Input::Look { generation } => Hearing::Said(*generation),
             Input::WorkerFailed { .. } => Hearing::Other("the failure of a worker"),
             Input::Nudge { .. } => Hearing::Other("a signal to a child"),
+            Input::Apply { .. } => Hearing::Other("a reload"),
             Input::ShutDown { .. } | Input::KillAll => Hearing::Other("the stop of everything"),
             #[cfg(test)]
             Input::Poison { .. } | Input::Fault { .. } => Hearing::Other("a fault"),
@@ -239,7 +250,7 @@ impl Kernel {
     fn new(me: ActorRef<Turn>, setup: Setup) -> Kernel {
         let Setup { handle, surroundings, plans, end } = setup;
         let inbox = handle.inbox;
-        let Surroundings { os, notify, record, run, evict_within, faults } = surroundings;
+        let Surroundings { os, notify, record, run, evict_within, faults, applied: _ } = surroundings;
         inbox.open(me.clone());
         let mut engine = Engine::new();
         engine.reserve_incidents(Incident(record.last_incident()));
@@ -277,6 +288,9 @@ impl Kernel {
                 stop: Stop::No,
                 end: Some(end),
             },
+            plans: handle.plans,
+            applied: handle.applied,
+            changes: HashMap::new(),
             evict_within,
             block: Block::open(run.map(|run| run.join("generations"))),
             inbox,
@@ -360,6 +374,7 @@ impl Kernel {
             Input::Nudge { path, nudge, who, answer } => self.nudge(&path, nudge, &who, answer),
             Input::Said { generation, said } => self.hear_worker(generation, said),
             Input::WorkerFailed { actor, why } => self.worker_failed(actor, &why),
+            Input::Apply { proposal, dry, who, answer } => self.apply(*proposal, dry, who, answer),
             Input::ShutDown { who } => {
                 self.requests.asking = Some(who);
                 self.trees.stop = self.trees.stop.max(Stop::Ordered);
@@ -560,6 +575,7 @@ impl Kernel {
             let path = self.engine.path(path);
             self.record.fact(FactLine::note(clock::wall(), 0, &path, generation.0, "not_kept", text));
         }
+        self.note_if_outdated(generation, path, key);
         let Some(child) = self.child(path, key) else {
             // A key nobody knows can only come through the library's `start_child`.
             self.tell(Event::Failed { generation, why: FailedStart::Error });
@@ -570,21 +586,24 @@ impl Kernel {
             _ => Incident::default(),
         };
         let seat = Seat::new(self.house.clone(), child, generation, first, incident);
-        self.give_worker(seat, incident);
+        self.give_worker(seat, key, incident);
     }
 
-    fn give_worker(&mut self, seat: Arc<Seat>, incident: Incident) {
+    fn give_worker(&mut self, seat: Arc<Seat>, key: Key, incident: Incident) {
         let generation = seat.generation;
         seat.begin();
         let (error, status, watched, sick) = (None, None, None, None);
-        self.live.insert(generation, Live { seat, incident, error, status, panics: 0, watched, sick });
+        self.live.insert(generation, Live { seat, key, incident, error, status, panics: 0, watched, sick });
         self.tend(generation);
     }
 
     /// What all generations of a child share; made at its first start.
     fn child(&mut self, id: PathId, key: Key) -> Option<Arc<Child>> {
         let path = self.engine.path(id);
-        if let Some(child) = self.children.get(&*path) {
+        let planned = self.table.worker(key).map(|entry| &entry.plan);
+        if let Some(child) =
+            self.children.get(&*path).filter(|child| planned.is_some_and(|p| p.is(&child.plan)))
+        {
             return Some(child.clone());
         }
         self.make_child(&path, key)
@@ -592,6 +611,11 @@ impl Kernel {
 
     fn make_child(&mut self, path: &str, key: Key) -> Option<Arc<Child>> {
         let entry = self.table.worker(key)?;
+        if let Some(old) = self.children.get(path)
+            && (old.plan.output != entry.plan.output || old.plan.log_rate_limit != entry.plan.log_rate_limit)
+        {
+            self.record.forget(path);
+        }
         let stream = self.record.stream(&entry.plan, path);
         if let Err(error) = &stream {
             let text = format!("its output is not captured: {error}");
@@ -630,6 +654,9 @@ impl Kernel {
             extras.within = entry.within;
             account = entry.limit;
         }
+        if let What::ByApply { .. } = fact.what {
+            extras.changed = self.changes.get(&path).map_or(&[], |keys| keys.as_slice());
+        }
         extras.error = error.as_ref().map(|error| self.sayings.news(&path, error));
         let engine = &self.engine;
         let scene = Scene { at: clock::wall(), now: clock::now(), path: &|id| engine.path(id) };
@@ -639,7 +666,10 @@ impl Kernel {
         {
             account = self.table.supervisor_of(above);
         }
-        let short = error.as_ref().map(|error| &*error.short);
+        let short = match fact.what {
+            What::ByApply { .. } => Some(&*line.text),
+            _ => error.as_ref().map(|error| &*error.short),
+        };
         self.sayings.note(&line.path, fact, engine, account, short, self.requests.asking.as_ref());
         if fact.what == What::Ready && self.trees.not_ready.contains(&fact.path) {
             self.trees.not_ready.retain(|tree| *tree != fact.path);

@@ -8,8 +8,10 @@
 //! * [`table`]: what the engine's keys mean. [`inbox`]: the kernel's mailbox. [`rows`]: how a row is printed.
 //! * [`sockets`]: which of them stay open.
 //! * [`faults`]: harm on purpose, for `woodward chaos`.
+//! * [`reload`]: another plan for a tree that runs. [`applied`]: what was read, for the next daemon.
 //! * [`journal`]: what the next daemon must know. [`block`]: which generations are used up, should that be lost.
 
+pub mod applied;
 mod block;
 pub mod faults;
 mod health;
@@ -18,6 +20,7 @@ mod journal;
 mod kernel;
 mod publish;
 mod readiness;
+pub mod reload;
 mod rows;
 mod sockets;
 mod table;
@@ -40,6 +43,7 @@ use crate::os::{Os, clock};
 use crate::record::Record;
 pub use crate::record::{Who, view};
 use crate::tree::Plan;
+use applied::Applied;
 use faults::Faults;
 use inbox::{Inbox, Input};
 use view::View;
@@ -52,6 +56,9 @@ pub struct Handle {
     view: Arc<ArcSwap<View>>,
     record: Record,
     plans: Arc<ArcSwap<Vec<Arc<Plan>>>>,
+    applied: Arc<ArcSwap<Applied>>,
+    /// One reload at a time.
+    reloading: Arc<tokio::sync::Mutex<()>>,
     faults: Faults,
 }
 
@@ -129,6 +136,8 @@ pub struct Surroundings {
     pub evict_within: Duration,
     /// Harm on purpose.
     pub faults: Faults,
+    /// What was read for these plans.
+    pub applied: Applied,
 }
 
 /// How it all ended: each tree with its end, in that order.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use woodward_engine::view::{self, Hold};
-use woodward_engine::{ByApply, Engine, Exit, Fact, FailedStart, Reason, Time, What, spec};
+use woodward_engine::{Engine, Exit, Fact, FailedStart, Reason, Time, What, spec};
 
 use super::Who;
 use super::journal::Said;
@@ -82,7 +82,7 @@ impl Sayings {
             }
             What::StartFailed { why: FailedStart::Child } => "a child of it could not be started".to_owned(),
             What::DraggedAlong { with } => format!("restarted with {}", leaf(&engine.path(with))),
-            What::ByApply { what: ByApply::Restarted } => "restarted by apply".to_owned(),
+            What::ByApply { .. } => error.unwrap_or("by apply").to_owned(),
             What::Stuck => "killed, but not gone".to_owned(),
             What::Sick => error.map_or("its health check failed".to_owned(), |why| format!("health: {why}")),
             What::StoppedByHand => by("stopped"),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::applied::Applied;
 use super::faults::Faults;
 use super::view::{Row, State};
 use super::{Ends, Handle, Input, Surroundings, Who};
@@ -41,6 +42,7 @@ impl House {
             notify: None,
             record,
             run: kept.then(|| dir.path().to_owned()),
+            applied: Applied::default(),
             evict_within: Duration::from_secs(10),
         };
         let (handle, ended) = super::start(surroundings, vec![plan]).await;

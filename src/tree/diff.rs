@@ -4,7 +4,7 @@
 //! |---|---|
 //! | by a restart | `command`, `kind`, `user`, `group`, `supplementary_groups`, `umask`, `nice`, `oom_score_adjust`, `limits`, `working_directory`, `stdin`, `environment`, `environment_file`, `pass_environment` (what comes out of them), `listen`, `lazy`, `output`, `log_rate_limit`, `stop.kill`, everything that has no row here |
 //! | at the next start | `command_on_restart`, `directories`, `before_start`, `after_ready`, `ready` (a start that is not ready yet is made anew) |
-//! | at once | `health`, `stop.command`, `stop.signal`, `after_stop`, `reload`, `description`, and all that the supervisor goes by: `restart`, `significant`, `shutdown`, `backoff`, `limit`, `after`, exit statuses, every key of a supervisor, the order of children |
+//! | at once | `health` (with a watchdog: by a restart), `stop.command`, `stop.signal`, `after_stop`, `reload`, `description`, and all that the supervisor goes by: `restart`, `significant`, `shutdown`, `backoff`, `limit`, `after`, exit statuses, every key of a supervisor, the order of children |
 //!
 //! One comparison: what `apply --dry-run` shows is what `apply` goes by.
 
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use woodward_engine::spec;
 
-use super::plan::{Identity, WorkerPlan};
+use super::plan::{Check, Health, Identity, WorkerPlan};
 
 /// A key that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,7 +102,12 @@ pub fn worker(old: &WorkerPlan, new: &WorkerPlan) -> Vec<Change> {
     say(stop.command != new.stop.command, "stop.command", Now);
     say(stop.signal != new.stop.signal, "stop.signal", Now);
     say(stop.kill != new.stop.kill, "stop.kill", Restart);
-    say(*health != new.health, "health", Now);
+    // A service with a watchdog was told so when it was started.
+    let watchdog = |health: &Option<Health>| {
+        health.as_ref().is_some_and(|health| matches!(health.check, Check::Watchdog(_)))
+    };
+    let told = watchdog(health) || watchdog(&new.health);
+    say(*health != new.health, "health", if told { Restart } else { Now });
     say(*reload != new.reload, "reload", Now);
     say(*description != new.description, "description", Now);
     changes

@@ -49,6 +49,7 @@ use std::path::Path;
 use woodward_engine::spec;
 
 pub use diagnostic::{Diagnostic, Severity};
+pub use expand::relative;
 pub use files::Files;
 pub(crate) use hints::nearest;
 pub use instance::instantiate;

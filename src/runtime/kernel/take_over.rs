@@ -132,7 +132,7 @@ impl Kernel {
             }
             if let Some(child) = self.make_child(path, key) {
                 let seat = Seat::resting(self.house.clone(), child, saved.generation);
-                self.give_worker(seat, Incident::default());
+                self.give_worker(seat, key, Incident::default());
                 let (path, generation) = (path.to_owned(), saved.generation);
                 mains.push(adopt::Found { path, generation, key: None, fate: Fate::Ready });
             }
@@ -147,9 +147,15 @@ impl Kernel {
         key: Option<Key>,
         state: Option<SavedState>,
     ) -> adopt::Found {
-        let key = key.or_else(|| self.table.find(&path));
+        let planned = key.or_else(|| self.table.find(&path));
+        let plan = planned.and_then(|key| self.table.worker(key)).map(|entry| &*entry.plan);
+        // What runs something else than is planned now is what the engine restarts.
+        let former = self.applied.load().former(&path, generation.0, plan);
+        let former = former.map(|plan| self.table.former(plan));
         let mut fate = Fate::Ready;
-        if let Some(child) = key.and_then(|key| self.make_child(&path, key)) {
+        if let Some(key) = former.or(planned)
+            && let Some(child) = self.make_child(&path, key)
+        {
             let is_ready = match state {
                 Some(SavedState::Starting | SavedState::Up { ready: false }) => false,
                 Some(SavedState::Up { ready: true } | SavedState::Stopping { .. }) => true,
@@ -159,9 +165,9 @@ impl Kernel {
                 fate = Fate::Started;
             }
             let seat = Seat::adopted(self.house.clone(), child, generation, is_ready);
-            self.give_worker(seat, Incident::default());
+            self.give_worker(seat, key, Incident::default());
         }
-        adopt::Found { path, generation, key: None, fate }
+        adopt::Found { path, generation, key: former, fate }
     }
 
     /// Stops a process that stands in no plan.
@@ -256,7 +262,9 @@ impl Kernel {
         self.engine.reserve_incidents(Incident(self.record.last_incident()));
         let found = |(&generation, live): (&Gen, &super::Live)| {
             let (path, fate) = (live.seat.child.path.to_string(), live.seat.fate());
-            adopt::Found { path, generation, key: None, fate }
+            // Instances have new keys now.
+            let key = (!path.contains('#')).then_some(live.key);
+            adopt::Found { path, generation, key, fate }
         };
         let found = self.live.iter().map(found).collect();
         self.plant_all(&saved, found);

@@ -98,6 +98,8 @@ pub(in crate::runtime) struct Seat {
     pub(in crate::runtime) generation: Gen,
     first: bool,
     incident: Incident,
+    /// Another plan of the same process: what of it needs no restart holds from now on.
+    later: Mutex<Option<WorkerRef>>,
     log: Mutex<Log>,
 }
 
@@ -232,7 +234,8 @@ impl Seat {
             #[cfg(test)]
             panic_next: false,
         };
-        Arc::new(Seat { house, child, generation, first, incident, log: Mutex::new(log) })
+        let (later, log) = (Mutex::new(None), Mutex::new(log));
+        Arc::new(Seat { house, child, generation, first, incident, later, log })
     }
 
     /// A generation that an earlier daemon started and the keeper still knows. `ready`: it has been.
@@ -469,8 +472,7 @@ impl Seat {
                 match self.take_helper() {
                     Helper::Running(_) if aim < Aim::Kill => None,
                     Helper::Over(end) => {
-                        if let Err(why) = verdict("stop command", self.child.plan.stop.command.as_ref(), end)
-                        {
+                        if let Err(why) = verdict("stop command", self.plan().stop.command.as_ref(), end) {
                             self.say(Said::Note("hook_failed", why.text));
                         }
                         Some(self.signal())
@@ -525,7 +527,8 @@ impl Seat {
     fn stop(self: &Arc<Seat>) -> Step {
         self.seek_no_more();
         let aim = self.lock().aim;
-        match &self.child.plan.stop.command {
+        let plan = self.plan();
+        match &plan.stop.command {
             Some(command) if aim == Aim::Stop => {
                 self.lock().helper = Helper::Idle;
                 self.house.os.command(&self.child.path, self.generation.0);
@@ -537,7 +540,8 @@ impl Seat {
     }
 
     fn signal(&self) -> Step {
-        let stop = &self.child.plan.stop;
+        let plan = self.plan();
+        let stop = &plan.stop;
         let scope = match stop.kill {
             KillMode::Group => Scope::All,
             KillMode::Mixed | KillMode::Process => Scope::Main,
@@ -576,7 +580,7 @@ impl Seat {
             log.killed = true;
             log.aim = Aim::Stop;
         }
-        let hooks = !self.child.plan.after_stop.is_empty();
+        let hooks = !self.plan().after_stop.is_empty();
         if let (Aim::Run, true, Some(time)) = (log.aim, hooks, self.child.shutdown) {
             let seat = Arc::downgrade(self);
             tokio::spawn(async move {
@@ -594,7 +598,8 @@ impl Seat {
     }
 
     fn after(self: &Arc<Seat>, n: usize) -> Option<Step> {
-        let hook = self.child.plan.after_stop.get(n);
+        let plan = self.plan();
+        let hook = plan.after_stop.get(n);
         let (aim, helper) = self.aim_and_helper();
         match (helper, hook) {
             (_, None) => Some(Step::Sweeping),
@@ -813,6 +818,17 @@ impl Seat {
     pub(super) fn kill_helper(&self, number: u32) {
         let (path, generation) = (&self.child.path, self.generation.0);
         self.house.os.signal(path, generation, Role::Helper(number), libc::SIGKILL, Scope::Main);
+    }
+
+    /// The plan that holds for what needs no restart: stop command and signal, `after_stop`, health.
+    pub(in crate::runtime) fn plan(&self) -> WorkerRef {
+        let later = self.later.lock().unwrap_or_else(PoisonError::into_inner);
+        later.as_ref().unwrap_or(&self.child.plan).clone()
+    }
+
+    /// Another plan of the same process.
+    pub(in crate::runtime) fn replan(&self, plan: WorkerRef) {
+        *self.later.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan);
     }
 
     /// The condition holds.
