@@ -15,6 +15,7 @@ mod luck;
 #[path = "../src/engine/tests/common/random.rs"]
 mod random;
 mod readiness;
+mod reload;
 mod sandbox;
 mod services;
 mod settings;

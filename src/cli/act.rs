@@ -80,7 +80,7 @@ fn all(manner: &Manner, wish: &Wish<'_>) -> Result<Code, Failure> {
 
 /// Turns steps into lines. One line per child: it is begun when something starts or stops, and ended, if no other child
 /// came in between, when that is done.
-struct Teller {
+pub(super) struct Teller {
     verb: &'static str,
     path: String,
     wait: bool,
@@ -95,13 +95,13 @@ struct Teller {
 }
 
 impl Teller {
-    fn new(verb: &'static str, path: &str, wait: bool, style: Style) -> Teller {
+    pub(super) fn new(verb: &'static str, path: &str, wait: bool, style: Style) -> Teller {
         let (doing, pids) = (HashMap::new(), HashMap::new());
         Teller { verb, path: path.to_owned(), wait, style, open: None, doing, pids, outcome: None }
     }
 
     /// What a step adds to the output.
-    fn step(&mut self, step: &Step, now: u64) -> String {
+    pub(super) fn step(&mut self, step: &Step, now: u64) -> String {
         match step {
             Step::Plan { path, goes_along, stays_up } => {
                 let names =
@@ -112,6 +112,7 @@ impl Teller {
                     (true, true) => String::new(),
                 }
             }
+            Step::Forecast(_) => String::new(),
             Step::Fact(fact) => self.fact(fact),
             Step::Outcome { path, row, problem, lines } => {
                 let mut out = self.close();
@@ -127,7 +128,7 @@ impl Teller {
     }
 
     /// The failure to report, if it came to that.
-    fn end(self) -> Result<(), Failure> {
+    pub(super) fn end(self) -> Result<(), Failure> {
         match self.outcome {
             Some(None) => Ok(()),
             Some(Some(problem)) => Err(problem.into()),

@@ -5,7 +5,7 @@ use crate::control::resolve;
 /// Verb of `systemctl`, `supervisorctl`, `docker compose`, `svc` and what it is called here.
 const WORDS: &[(&str, &str)] = &[
     ("cat", "woodward plan FILE PATH"),
-    ("daemon-reload", "woodward apply FILE (a later version); now: stop `run` and start it again"),
+    ("daemon-reload", "woodward apply FILE"),
     ("disable", "woodward stop PATH, or `enabled = false` in the tree file"),
     ("down", "woodward stop PATH; to end everything, SIGTERM to `woodward run`"),
     ("enable", "woodward units install (a later version)"),
@@ -18,19 +18,19 @@ const WORDS: &[(&str, &str)] = &[
     ("ls", "woodward status"),
     ("mask", "woodward hold PATH"),
     ("ps", "woodward status"),
-    ("reread", "woodward apply FILE (a later version); now: stop `run` and start it again"),
+    ("reread", "woodward apply FILE"),
     ("reset-failed", "woodward release PATH, or woodward start PATH"),
     ("show", "woodward status --json"),
     ("tail", "woodward logs -f [PATH]"),
     ("tree", "woodward status, or woodward plan FILE"),
     ("unmask", "woodward release PATH"),
     ("up", "woodward run FILE"),
-    ("update", "woodward apply FILE (a later version); now: stop `run` and start it again"),
+    ("update", "woodward apply FILE"),
     ("validate", "woodward check FILE"),
 ];
 
 /// Verbs that come with a later version.
-const LATER: &[&str] = &["apply", "attach", "cluster", "import", "units", "upgrade"];
+const LATER: &[&str] = &["attach", "cluster", "import", "units", "upgrade"];
 
 /// What to type instead of `word`, which is none of `ours`.
 pub fn verb(word: &str, ours: &[&str]) -> Option<String> {

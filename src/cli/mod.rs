@@ -5,6 +5,7 @@
 //! from what the daemon answered.
 
 mod act;
+mod apply;
 mod availability;
 mod chaos;
 mod check;
@@ -73,6 +74,7 @@ enum Verb {
     Start(start::Args),
     Stop(stop::Args),
     Restart(restart::Args),
+    Apply(apply::Args),
     Hold(hold::Args),
     Release(release::Args),
     Signal(signal::Args),
@@ -118,6 +120,7 @@ pub fn main() -> ExitCode {
         Verb::Start(args) => start::run(args),
         Verb::Stop(args) => stop::run(args),
         Verb::Restart(args) => restart::run(args),
+        Verb::Apply(args) => apply::run(args),
         Verb::Hold(args) => hold::run(args),
         Verb::Release(args) => release::run(args),
         Verb::Signal(args) => signal::run(args),
@@ -205,7 +208,7 @@ mod tests {
         check("ps", "woodward status");
         check("up", "woodward run FILE");
         check("statsu", "woodward status");
-        check("apply", "apply comes with a later version; woodward --help lists what there is");
+        check("daemon-reload", "woodward apply FILE");
         assert_eq!(hints::verb("completely-else", &["status"]), None);
     }
 }

@@ -122,7 +122,7 @@ pub(super) fn state_of(trees: &mut Trees, state: Option<&Path>) -> Result<PathBu
 }
 
 /// The name of a tree, if it stands there as it is: without variables, and in a file that is TOML at least.
-fn id_of(file: &Path) -> Option<String> {
+pub(super) fn id_of(file: &Path) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Head {
         id: String,

@@ -52,6 +52,7 @@ impl From<Problem> for Failure {
             69 => Code::NoDaemon,
             75 => Code::TryAgain,
             77 => Code::NotPermitted,
+            78 => Code::Config,
             _ => Code::Failed,
         };
         Failure { code, message: problem.error, hint: problem.hint }

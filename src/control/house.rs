@@ -1,6 +1,7 @@
 //! What the server needs of a running daemon; the runtime's handle has it, and tests have one without processes.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::broadcast::Receiver;
@@ -13,6 +14,7 @@ use crate::record::Line;
 use crate::record::fact::FactLine;
 use crate::record::why::Why;
 use crate::runtime::faults::{Done, Fault, FaultError};
+use crate::runtime::reload::{Refused, Reload};
 use crate::runtime::view::View;
 use crate::runtime::{Closed, Handle, InstanceError, Nudge, NudgeError, Who};
 use crate::tree::Plan;
@@ -55,6 +57,14 @@ pub trait House: Clone + Send + Sync + 'static {
     /// Asks the engine and waits for its one answer.
     fn request(&self, path: &str, verb: Verb, who: Who)
     -> impl Future<Output = Result<Reply, Closed>> + Send;
+    /// Applies a tree file, or every tree from where it was read last; `dry`: only says what would be done.
+    fn apply(
+        &self,
+        file: Option<PathBuf>,
+        vars: Vec<(String, String)>,
+        dry: bool,
+        who: Who,
+    ) -> impl Future<Output = Result<Vec<Reload>, Refused>> + Send;
     /// Makes an instance of a template and waits for the engine's one answer.
     fn start_instance(
         &self,
@@ -126,6 +136,16 @@ impl House for Handle {
 
     async fn request(&self, path: &str, verb: Verb, who: Who) -> Result<Reply, Closed> {
         self.request(path, verb, who).await
+    }
+
+    async fn apply(
+        &self,
+        file: Option<PathBuf>,
+        vars: Vec<(String, String)>,
+        dry: bool,
+        who: Who,
+    ) -> Result<Vec<Reload>, Refused> {
+        self.apply(file, vars, dry, who).await
     }
 
     async fn start_instance(

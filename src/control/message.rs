@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::Line;
 use crate::record::fact::FactLine;
+use crate::runtime::reload::Forecast;
 use crate::runtime::view::Row;
 
 /// Something could not be done. The body of every answer that is no success.
@@ -13,7 +14,7 @@ pub struct Problem {
     pub error: String,
     /// What a person can do about it.
     pub hint: Option<String>,
-    /// The exit code of a client that meets it: 1, 64, 69, 75 or 77.
+    /// The exit code of a client that meets it: 1, 64, 69, 75, 77 or 78.
     pub code: u8,
     /// If the PATH fits several, all of them.
     pub paths: Vec<String>,
@@ -123,6 +124,8 @@ pub enum Step {
         /// Siblings that are `after` it and stay up all the same.
         stays_up: Vec<String>,
     },
+    /// First of an apply: what becomes of each path.
+    Forecast(Forecast),
     /// As it happens.
     Fact(FactLine),
     /// Last.

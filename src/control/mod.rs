@@ -22,6 +22,7 @@
 //! | `POST /v1/start`, `stop`, `restart`, `hold`, `release` `?path=…` | JSON lines as it happens, the outcome last |
 
 #[cfg(feature = "full")]
+mod apply;
 mod ask;
 pub mod bind;
 #[cfg(feature = "full")]

@@ -22,7 +22,7 @@ use super::house::House;
 use super::message::{Daemon, Found, Problem, Up};
 use super::params::Params;
 use super::upgrade::Upgrades;
-use super::{ask, follow, harm, resolve, show, upgrade, uptime};
+use super::{apply, ask, follow, harm, resolve, show, upgrade, uptime};
 use crate::record::words::is_within;
 use crate::runtime::view::{Row, State as RowState};
 use crate::settings::Said;
@@ -71,6 +71,7 @@ fn router<H: House>(house: H, door: Door) -> Router {
         .route("/v1/events", get(follow::events::<H>))
         .route("/v1/logs", get(follow::logs::<H>))
         .route("/v1/upgrade", post(upgrade::upgrade::<H>))
+        .route("/v1/apply", post(apply::apply::<H>))
         .route("/v1/chaos", get(harm::census::<H>).post(harm::inject::<H>))
         .route("/v1/{verb}", post(ask::ask::<H>))
         .fallback(no_such_route)

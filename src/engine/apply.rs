@@ -181,6 +181,7 @@ impl Engine {
         for &c in changed.iter().chain(dragged.iter().map(|(x, _)| x)) {
             let child = &mut self.kids[c];
             child.traits.restart = planned.get(&*child.item.id).copied().unwrap_or(child.traits.restart);
+            child.past.restarts += u32::from(child.st.is_live());
         }
         again.extend(changed.iter().copied().chain(dragged.iter().map(|&(x, _)| x)));
         let frozen: Vec<ChildIx> = removed.into_iter().chain(again.iter().copied()).collect();

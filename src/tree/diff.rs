@@ -63,6 +63,8 @@ pub fn worker(old: &WorkerPlan, new: &WorkerPlan) -> Vec<Change> {
         stop,
         health,
         reload,
+        resources,
+        sandbox,
         secret_names: _,
     } = old;
     let mut changes = Vec::new();
@@ -109,6 +111,8 @@ pub fn worker(old: &WorkerPlan, new: &WorkerPlan) -> Vec<Change> {
     let told = watchdog(health) || watchdog(&new.health);
     say(*health != new.health, "health", if told { Restart } else { Now });
     say(*reload != new.reload, "reload", Now);
+    say(*resources != new.resources, "resources", Restart);
+    say(*sandbox != new.sandbox, "sandbox", Restart);
     say(*description != new.description, "description", Now);
     changes
 }

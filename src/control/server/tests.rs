@@ -136,6 +136,16 @@ impl House for Fake {
         Ok(self.reply.clone())
     }
 
+    async fn apply(
+        &self,
+        _: Option<std::path::PathBuf>,
+        _: Vec<(String, String)>,
+        _: bool,
+        _: Who,
+    ) -> Result<Vec<crate::runtime::reload::Reload>, crate::runtime::reload::Refused> {
+        Err(crate::runtime::reload::Refused::Closed)
+    }
+
     async fn start_instance(
         &self,
         path: &str,
