@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::bed::{Bed, kill, lives};
+use crate::bed::{Bed, kill};
+use crate::survival::kill_the_daemon;
 use serde_json::Value;
 
 /// Generation and process of every worker that runs.
@@ -175,10 +176,10 @@ fn a_back_off_goes_on_unless_its_command_has_changed() {
     };
     let bed = Bed::started(&tree("", &[child("false"), sleeper("b", 1000)]));
     bed.wait("a to back off", |bed| bed.state("t/a") == "backoff");
-    let until = bed.row("t/a")["next"].clone();
+    let before = bed.generation("t/a");
     bed.write("tree.toml", &tree("intensity = 9", &[child("false"), sleeper("b", 1000)]));
     bed.ask(&["apply"]);
-    assert_eq!((bed.state("t/a"), bed.row("t/a")["next"].clone()), ("backoff".to_owned(), until));
+    assert_eq!((bed.state("t/a"), bed.generation("t/a")), ("backoff".to_owned(), before));
     bed.write("tree.toml", &tree("", &[child("sleep 1000"), sleeper("b", 1000)]));
     bed.ask(&["apply"]);
     bed.wait_until_up();
@@ -188,11 +189,10 @@ fn a_back_off_goes_on_unless_its_command_has_changed() {
 #[test]
 fn a_later_apply_replaces_what_an_earlier_one_has_not_done() {
     // A child that takes its time to stop holds the first apply up.
-    let slow = |seconds: u32| {
+    let slow = |n: u32| {
         format!(
             "[[child]]\nid = \"slow\"\nshutdown = \"1h\"\ncommand = [\"sh\", \"-c\", \
-             \"trap 'test -e go && exit' TERM; while :; do test -e gone && test -e go && exit; sleep 0.05; done # {seconds}\"]\n\
-             stop = {{ command = \"touch gone\" }}\n"
+             \"trap : TERM; while ! test -e go{n}; do sleep 0.05; done\"]\n"
         )
     };
     let bed = Bed::up(&tree("", &[sleeper("a", 1000), slow(1)]));
@@ -204,35 +204,15 @@ fn a_later_apply_replaces_what_an_earlier_one_has_not_done() {
     bed.ask(&["apply", "--no-wait"]);
     bed.write("tree.toml", &tree("", &[sleeper("a", 1001), slow(2), sleeper("z", 1000)]));
     bed.ask(&["apply", "--no-wait"]);
-    bed.write("go", "");
+    bed.write("go1", "");
     bed.wait("the last one to be done", |bed| bed.status().iter().any(|row| row["path"] == "t/z"));
     bed.wait_until_up();
     let paths: Vec<String> = running(&bed).into_keys().collect();
     assert_eq!(paths, ["t/a", "t/slow", "t/z"]);
     assert_ne!(bed.pid("t/a"), a);
     assert!(!bed.output().contains("t/y started"), "what was replaced was done");
+    bed.write("go2", "");
     bed.stop();
-}
-
-/// The daemon, the keeper's child.
-fn daemon(bed: &Bed) -> i32 {
-    let about: Value = serde_json::from_str(&bed.ask(&["status", "--json"])).expect("JSON");
-    assert!(about.is_array());
-    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", bed.daemon()));
-    let children = children.expect("the keeper has children");
-    let is_daemon = |pid: &&str| {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).nth(1) == Some(b"daemon")
-    };
-    let pid = children.split_whitespace().find(is_daemon).expect("the daemon is a child of the keeper");
-    pid.parse().expect("a number")
-}
-
-fn kill_daemon(bed: &Bed) {
-    let old = daemon(bed);
-    kill(old, libc::SIGKILL);
-    bed.wait("the daemon to be gone", |_| !lives(old));
-    bed.wait("the next daemon to answer", |bed| bed.client(&["status", "--json"]).status.success());
 }
 
 #[test]
@@ -240,16 +220,16 @@ fn a_file_that_was_edited_or_spoilt_changes_nothing_before_it_is_applied() {
     let bed = Bed::up(&tree("", &[sleeper("a", 1000), sleeper("b", 1000)]));
     let before = running(&bed);
     bed.write("tree.toml", "this is no TOML");
-    kill_daemon(&bed);
+    kill_the_daemon(&bed);
     bed.wait_until_up();
     assert_eq!(running(&bed), before);
     bed.write("tree.toml", &tree("", &[sleeper("a", 1000)]));
-    kill_daemon(&bed);
+    kill_the_daemon(&bed);
     bed.wait_until_up();
     assert_eq!(running(&bed), before);
     let foretold = apply(&bed, &tree("", &[sleeper("a", 1000)]));
     assert_eq!(what(&foretold, "t/b"), "stop");
-    kill_daemon(&bed);
+    kill_the_daemon(&bed);
     bed.wait_until_up();
     assert_eq!(running(&bed).len(), 1);
     bed.stop();
@@ -257,10 +237,10 @@ fn a_file_that_was_edited_or_spoilt_changes_nothing_before_it_is_applied() {
 
 #[test]
 fn an_apply_that_the_daemon_did_not_survive_is_finished_by_the_next_one() {
-    let slow = |seconds: u32| {
+    let slow = |n: u32| {
         format!(
             "[[child]]\nid = \"slow\"\nshutdown = \"1h\"\ncommand = [\"sh\", \"-c\", \
-             \"trap : TERM; while ! test -e go; do sleep 0.05; done # {seconds}\"]\n"
+             \"trap : TERM; while ! test -e go{n}; do sleep 0.05; done\"]\n"
         )
     };
     let bed = Bed::up(&tree("", &[sleeper("a", 1000), sleeper("b", 1000), slow(1)]));
@@ -269,14 +249,16 @@ fn an_apply_that_the_daemon_did_not_survive_is_finished_by_the_next_one() {
     bed.ask(&["apply", "--no-wait"]);
     bed.wait("slow to be stopping", |bed| bed.state("t/slow") == "stopping");
     assert_eq!(running(&bed)["t/b"], before["t/b"]);
-    kill_daemon(&bed);
-    bed.write("go", "");
-    std::fs::remove_file(bed.path().join("go.done")).ok();
+    kill_the_daemon(&bed);
+    bed.write("go1", "");
     bed.wait("b to run anew", |bed| running(bed).get("t/b").is_some_and(|b| *b != before["t/b"]));
     bed.wait("x to run", |bed| running(bed).contains_key("t/x"));
     assert_eq!(running(&bed)["t/a"], before["t/a"]);
     let command = std::fs::read(format!("/proc/{}/cmdline", bed.pid("t/b"))).expect("its command line");
     assert_eq!(command, b"sleep\x001001\x00");
+    bed.wait("the new slow to run", |bed| running(bed).get("t/slow").is_some_and(|s| *s != before["t/slow"]));
+    bed.write("go2", "");
+    bed.stop();
 }
 
 #[test]
@@ -297,10 +279,7 @@ fn what_needs_no_restart_holds_at_once() {
     let child = |extra: &str| format!("{}{extra}\n", sleeper("a", 1000));
     let bed = Bed::up(&tree("", &[child("")]));
     let pid = bed.pid("t/a");
-    apply(
-        &bed,
-        &tree("", &[child("stop = { command = \"touch stopped\" }\nafter_stop = [\"touch after\"]")]),
-    );
+    apply(&bed, &tree("", &[child("stop = { command = \"touch stopped\" }\nafter_stop = \"touch after\"")]));
     assert_eq!(bed.pid("t/a"), pid);
     bed.ask(&["stop", "t/a"]);
     assert!(bed.path().join("stopped").exists() && bed.path().join("after").exists());

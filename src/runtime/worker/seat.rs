@@ -27,7 +27,7 @@ use crate::runtime::inbox::{Inbox, Input, Turn};
 use crate::runtime::readiness::Mark;
 use crate::runtime::table::WorkerRef;
 use crate::tree::units;
-use crate::tree::{Check, Health, KillMode, Probe};
+use crate::tree::{Check, Health, KillMode, Probe, WorkerPlan};
 
 /// What all workers use.
 pub(in crate::runtime) struct House {
@@ -76,17 +76,16 @@ impl Child {
         *self.plan.path == *self.path
     }
 
-    /// Nothing has to be run or asked beside its main process: the kernel tends it, without an actor.
-    fn is_plain(&self) -> bool {
-        let plan = &self.plan;
-        let hooks = [&plan.before_start, &plan.after_ready, &plan.after_stop];
-        plan.ready.is_none() && plan.stop.command.is_none() && hooks.iter().all(|hooks| hooks.is_empty())
-    }
-
     /// Whether one that runs can be asked for its readiness again, with the same answer and nothing else happening.
     pub(in crate::runtime) fn can_be_asked_again(&self) -> bool {
         self.plan.ready.as_ref().is_some_and(Probe::repeats) && self.plan.after_ready.is_empty()
     }
+}
+
+/// Nothing has to be run or asked beside the main process: the kernel tends it, without an actor.
+fn is_plain(plan: &WorkerPlan) -> bool {
+    let hooks = [&plan.before_start, &plan.after_ready, &plan.after_stop];
+    plan.ready.is_none() && plan.stop.command.is_none() && hooks.iter().all(|hooks| hooks.is_empty())
 }
 
 /// One generation of one child.
@@ -306,14 +305,14 @@ impl Seat {
 
     /// Begins, or goes on after a panic in the kernel's turn: a plain one when the kernel tends it next.
     pub(in crate::runtime) fn begin(self: &Arc<Seat>) {
-        if !self.child.is_plain() {
+        if !self.is_plain() {
             self.employ();
         }
     }
 
     /// Does what is due, in the kernel's turn; nothing for one that has an actor.
     pub(in crate::runtime) fn tend(self: &Arc<Seat>) {
-        if self.child.is_plain() && self.lock().actor.is_none() {
+        if self.is_plain() && self.lock().actor.is_none() {
             self.look_at_all();
             self.advance();
         }
@@ -820,6 +819,10 @@ impl Seat {
         self.house.os.signal(path, generation, Role::Helper(number), libc::SIGKILL, Scope::Main);
     }
 
+    fn is_plain(&self) -> bool {
+        is_plain(&self.child.plan) && is_plain(&self.plan())
+    }
+
     /// The plan that holds for what needs no restart: stop command and signal, `after_stop`, health.
     pub(in crate::runtime) fn plan(&self) -> WorkerRef {
         let later = self.later.lock().unwrap_or_else(PoisonError::into_inner);
@@ -943,7 +946,7 @@ impl Seat {
             // A failed send means a failed actor: the next one looks at everything anyway.
             Some(actor) => drop(actor.cast(Look)),
             None if log.step == Step::Over => {}
-            None if !self.child.is_plain() => self.employ_in(&mut log),
+            None if !self.is_plain() => self.employ_in(&mut log),
             None if known => {}
             None => self.house.kernel.post(Input::Look { generation: self.generation }),
         }
