@@ -223,6 +223,11 @@ impl Table {
         self.planned.contains(path).then(|| self.find_last(path)).flatten()
     }
 
+    /// A key that a plan gave this path, at some time.
+    pub(super) fn is_of_plan(&self, path: &str, key: Key) -> bool {
+        self.keys.get(path).is_some_and(|keys| keys.contains(&key))
+    }
+
     fn find_last(&self, path: &str) -> Option<Key> {
         self.keys.get(path)?.last().copied()
     }
@@ -273,7 +278,14 @@ impl Renewal {
 
 impl Entry {
     fn new(plan: WorkerRef) -> Entry {
-        Entry { plan, limit: None, shutdown: None, within: None, settle: Duration::ZERO, arguments: Vec::new() }
+        Entry {
+            plan,
+            limit: None,
+            shutdown: None,
+            within: None,
+            settle: Duration::ZERO,
+            arguments: Vec::new(),
+        }
     }
 }
 

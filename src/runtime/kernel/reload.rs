@@ -91,10 +91,10 @@ impl Kernel {
                 self.table.replan_instance(key, plan);
                 continue;
             }
-            let args = self.table.worker(key).and_then(|entry| entry.args.clone()).unwrap_or_default();
+            let args = self.table.worker(key).map(|entry| entry.arguments.clone()).unwrap_or_default();
             let above = path.rsplit_once('/').map_or("", |(above, _)| above);
             let template = self.table.template(above).map(|(key, _)| key);
-            if let Some(new) = template.and_then(|t| self.table.add_instance(t, plan, &args)) {
+            if let Some(new) = template.and_then(|t| self.table.add_instance(t, plan, args.clone())) {
                 keys.push((key, new));
             }
         }
@@ -189,8 +189,11 @@ impl Kernel {
             let Some((key, entry)) = row.key.and_then(|key| Some((key, self.table.worker(key)?))) else {
                 continue;
             };
-            let (Some(args), Some(template)) = (&entry.args, templates.get(template)) else { continue };
-            let plan = tree::instantiate(template, args)
+            // One that has no arguments of its own is the template itself.
+            let Some(new) = templates.get(template).filter(|_| !self.table.is_of_plan(template, key)) else {
+                continue;
+            };
+            let plan = tree::instantiate(new, &entry.arguments)
                 .map_err(|why| Refused::Instance { path: path.clone(), why })?;
             let is_same = diff::is_same(&entry.plan, &plan);
             instances.push(Instance { path, key, plan, is_same });
