@@ -67,11 +67,12 @@ fn a_service_that_ended_without_a_daemon_is_restarted_by_the_next_one() {
 
 #[test]
 fn a_service_that_is_no_longer_in_the_file_is_stopped() {
-    let bed = Bed::up(&three());
+    let mut bed = Bed::up(&three());
     let (kept, dropped) = (bed.pid("t/a"), bed.pid("t/c"));
-    let file = three();
-    bed.write("tree.toml", file.rsplit_once("[[child]]").expect("three children").0);
-    kill_the_daemon(&bed);
+    bed.kill_keeper();
+    let tree = three();
+    let file = bed.write("tree.toml", tree.rsplit_once("[[child]]").expect("three children").0);
+    bed.run(&[file.as_os_str()]);
     bed.wait("the end of c", |_| !lives(dropped));
     bed.wait_until_up();
     assert_eq!(bed.pid("t/a"), kept);
@@ -84,11 +85,8 @@ fn a_broken_tree_file_does_not_end_what_runs() {
     let bed = Bed::up(&three());
     let before = ["t/a", "t/b", "t/c"].map(|path| bed.pid(path));
     bed.write("tree.toml", "id = ");
-    kill(engine_room(&bed).expect("a daemon runs"), libc::SIGKILL);
-    bed.wait("a complaint", |bed| bed.output().contains("nothing was started"));
-    assert!(before.iter().all(|&pid| lives(pid)));
-    bed.write("tree.toml", &three());
-    bed.wait("another daemon", |bed| bed.client(&["is-up"]).status.success());
+    kill_the_daemon(&bed);
+    bed.wait_until_up();
     assert_eq!(["t/a", "t/b", "t/c"].map(|path| bed.pid(path)), before);
     bed.stop();
 }

@@ -7,10 +7,10 @@ mod random;
 #[path = "common/mutate.rs"]
 mod mutate;
 
-#[allow(dead_code, reason = "only its random trees are used here")]
-#[path = "common/world.rs"]
-mod world;
+#[path = "common/forest.rs"]
+mod forest;
 
+use forest::{Flavour, random_tree};
 use mutate::mutate;
 use random::Random;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,9 +18,8 @@ use woodward_engine::event::Key;
 use woodward_engine::spec::*;
 use woodward_engine::view::State;
 use woodward_engine::{Apply, Effect, Engine, Event, Exit, Gen, Outlook, Prospect, ReqId, Time, Verb};
-use world::{Taste, random_tree};
 
-const TASTE: Taste = Taste { dependencies: 40, plain: false, nonsense: 0, deaths: 0, applies: 0 };
+const FLAVOUR: Flavour = Flavour { dependencies: 40, plain: false };
 
 struct Calm {
     random: Random,
@@ -40,7 +39,7 @@ struct Calm {
 impl Calm {
     fn new(seed: u64) -> Calm {
         let mut random = Random::new(seed);
-        let mut tree = random_tree(&mut random, TASTE);
+        let mut tree = random_tree(&mut random, FLAVOUR);
         calm_down(&mut tree.root);
         let (engine, now) = (Engine::new(), Time(1000));
         let mut calm = Calm {
@@ -129,7 +128,7 @@ impl Calm {
 
     fn another_plan(&mut self) -> Apply {
         let mut tree = self.tree.clone();
-        mutate(&mut self.random, TASTE, &mut tree);
+        mutate(&mut self.random, FLAVOUR, &mut tree);
         calm_down(&mut tree.root);
         Apply { tree, instances: Vec::new() }
     }

@@ -8,6 +8,9 @@
 #[path = "common/random.rs"]
 mod random;
 
+#[path = "common/forest.rs"]
+mod forest;
+
 #[path = "common/mutate.rs"]
 mod mutate;
 

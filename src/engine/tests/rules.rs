@@ -1,8 +1,9 @@
 //! The rules that go beyond OTP, one by one.
 
-#[allow(dead_code, reason = "every test program uses its part")]
 #[path = "common/play.rs"]
 mod play;
+#[path = "rules/reload.rs"]
+mod reload;
 
 use play::{Stage, check};
 

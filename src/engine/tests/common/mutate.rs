@@ -1,19 +1,19 @@
 //! Another plan made of a plan: a few random changes, and it stays sound.
 
+use crate::forest::{Flavour, random_child};
 use crate::random::Random;
-use crate::world::{Taste, random_child};
 use std::time::Duration;
 use woodward_engine::event::Key;
 use woodward_engine::spec::*;
 
 /// One to four changes.
-pub fn mutate(random: &mut Random, taste: Taste, tree: &mut Tree) {
+pub fn mutate(random: &mut Random, flavour: Flavour, tree: &mut Tree) {
     for _ in 0..1 + random.below(4) {
-        change(random, taste, &mut tree.root, 1);
+        change(random, flavour, &mut tree.root, 1);
     }
 }
 
-fn change(random: &mut Random, taste: Taste, sup: &mut Supervisor, level: usize) {
+fn change(random: &mut Random, flavour: Flavour, sup: &mut Supervisor, level: usize) {
     let list = match &mut sup.children {
         Children::Template(child) => {
             if random.chance(50) {
@@ -30,7 +30,7 @@ fn change(random: &mut Random, taste: Taste, sup: &mut Supervisor, level: usize)
             Kind::Supervisor(sup) => Some(sup),
             Kind::Worker(_) => None,
         });
-        into.skip(i).take(1).for_each(|sup| change(random, taste, sup, level + 1));
+        into.skip(i).take(1).for_each(|sup| change(random, flavour, sup, level + 1));
         return;
     }
     let n = list.len();
@@ -48,7 +48,7 @@ fn change(random: &mut Random, taste: Taste, sup: &mut Supervisor, level: usize)
             else {
                 return;
             };
-            let mut child = random_child(random, taste, level, &id, sup.auto_shutdown);
+            let mut child = random_child(random, flavour, level, &id, sup.auto_shutdown);
             if sup.order == Order::Dependencies {
                 child.after = list.iter().filter(|_| random.chance(30)).map(|c| c.id.clone()).collect();
             }
@@ -62,7 +62,7 @@ fn change(random: &mut Random, taste: Taste, sup: &mut Supervisor, level: usize)
             sup.strategy = random.pick(&[Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne]);
             sup.intensity = random.below(6) as u32;
         }
-        7 if random.chance(taste.dependencies) => {
+        7 if random.chance(flavour.dependencies) => {
             sup.order = random.pick(&[Order::Listed, Order::Dependencies]);
         }
         _ => sup.period = 1 + random.below(10) as u32,

@@ -3,12 +3,13 @@
 //! The world keeps its own books and checks the invariants of the engine against them. What the engine was told is
 //! recorded; a broken invariant becomes a replay file.
 
+use crate::forest::{Flavour, random_child, random_tree};
 use crate::mutate::mutate;
 use crate::random::Random;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 use woodward_engine::adopt::{SavedPath, SavedState};
-use woodward_engine::event::{FailedStart, Key, PathId};
+use woodward_engine::event::{FailedStart, PathId};
 use woodward_engine::spec::*;
 use woodward_engine::trace::Replay;
 use woodward_engine::{
@@ -28,6 +29,12 @@ pub struct Taste {
     pub deaths: u64,
     /// Another plan is applied, in percent of the steps.
     pub applies: u64,
+}
+
+impl Taste {
+    fn flavour(self) -> Flavour {
+        Flavour { dependencies: self.dependencies, plain: self.plain }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -88,123 +95,10 @@ pub struct World {
     starting: Gen,
 }
 
-pub fn random_tree(random: &mut Random, taste: Taste) -> Tree {
-    let shutdown = (!taste.plain && random.chance(30)).then(|| Duration::from_millis(random.next() % 3000));
-    let mut root = random_supervisor(random, taste, 1);
-    if !taste.plain {
-        root.exhausted = random.pick(&[
-            Exhausted::Exit,
-            Exhausted::Escalate,
-            Exhausted::Park,
-            Exhausted::Failover,
-            Exhausted::Reboot,
-        ]);
-    }
-    Tree { id: "t".into(), root, shutdown, seed: random.next() }
-}
-
-fn random_supervisor(random: &mut Random, taste: Taste, level: usize) -> Supervisor {
-    let pool = level > 1 && random.chance(15);
-    let auto_shutdown = if random.chance(75) {
-        AutoShutdown::Never
-    } else {
-        random.pick(&[AutoShutdown::AnySignificant, AutoShutdown::AllSignificant])
-    };
-    let auto_shutdown = if pool { AutoShutdown::Never } else { auto_shutdown };
-    let order = if !pool && random.chance(taste.dependencies) { Order::Dependencies } else { Order::Listed };
-    let beyond = !taste.plain;
-    let children = if pool {
-        Children::Template(Box::new(random_child(random, taste, level + 9, "p", auto_shutdown)))
-    } else {
-        let n = random.below(5);
-        let mut list: Vec<Child> = Vec::new();
-        for i in 0..n {
-            let mut child = random_child(random, taste, level, &format!("c{i}"), auto_shutdown);
-            if order == Order::Dependencies {
-                child.after = list.iter().filter(|_| random.chance(40)).map(|c| c.id.clone()).collect();
-            }
-            list.push(child);
-        }
-        Children::List(list)
-    };
-    Supervisor {
-        strategy: if pool {
-            Strategy::SimpleOneForOne
-        } else {
-            random.pick(&[Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne])
-        },
-        intensity: random.below(6) as u32,
-        period: 1 + random.below(10) as u32,
-        auto_shutdown,
-        order,
-        initial_start: if beyond && random.chance(50) { InitialStart::Retry } else { InitialStart::Fail },
-        exhausted: if beyond && random.chance(20) { Exhausted::Park } else { Exhausted::Escalate },
-        retry_after: (beyond && random.chance(30)).then(|| Duration::from_millis(random.next() % 5000)),
-        children,
-    }
-}
-
-pub fn random_child(random: &mut Random, taste: Taste, level: usize, id: &str, auto: AutoShutdown) -> Child {
-    let beyond = !taste.plain;
-    let oneshot = beyond && random.chance(12);
-    let restart =
-        random.pick(&[Restart::Permanent, Restart::Permanent, Restart::Transient, Restart::Temporary]);
-    let restart = if oneshot && restart == Restart::Permanent { Restart::Transient } else { restart };
-    let is_supervisor = level < 3 && random.chance(35);
-    let ms = |random: &mut Random, most: u64| Duration::from_millis(random.next() % most);
-    Child {
-        id: id.into(),
-        restart,
-        significant: auto != AutoShutdown::Never && restart != Restart::Permanent && random.chance(60),
-        shutdown: match random.below(6) {
-            0 => Shutdown::BrutalKill,
-            1 => Shutdown::Infinity,
-            _ => Shutdown::Time(ms(random, 2000)),
-        },
-        after: Vec::new(),
-        backoff: (beyond && random.chance(40)).then(|| Backoff {
-            immediate: random.below(3) as u32,
-            first: ms(random, 500),
-            factor: 2.0,
-            max: Duration::from_millis(3000),
-            jitter_percent: 10,
-            reset_after: ms(random, 3000),
-        }),
-        kind: if is_supervisor {
-            Kind::Supervisor(random_supervisor(random, taste, level + 1))
-        } else {
-            Kind::Worker(Worker {
-                key: Key(0),
-                oneshot,
-                ready: Ready {
-                    probe: beyond && random.chance(30),
-                    within: (beyond && random.chance(30)).then(|| ms(random, 2000)),
-                    settle: if beyond && random.chance(20) { ms(random, 800) } else { Duration::ZERO },
-                },
-                limit: (beyond && random.chance(20)).then(|| Limit {
-                    intensity: random.below(4) as u32,
-                    period: 1 + random.below(10) as u32,
-                    exhausted: random.pick(&[Exhausted::Park, Exhausted::Escalate]),
-                    retry_after: random.chance(50).then(|| ms(random, 3000)),
-                }),
-                ends: Ends {
-                    success: Vec::new(),
-                    prevent: if beyond && random.chance(20) { vec![Status::Code(78)] } else { Vec::new() },
-                    force: Vec::new(),
-                    stop_signal: 15,
-                },
-                essential: beyond && random.chance(3),
-                runtime_max: (oneshot && random.chance(50)).then(|| ms(random, 2000)),
-                shutdown_if_sick: (beyond && random.chance(10)).then(|| Shutdown::Time(ms(random, 2000))),
-            })
-        },
-    }
-}
-
 impl World {
     pub fn new(seed: u64, taste: Taste) -> World {
         let mut random = Random::new(seed);
-        let tree = random_tree(&mut random, taste);
+        let tree = random_tree(&mut random, taste.flavour());
         let mut world = World {
             random,
             taste,
@@ -404,7 +298,8 @@ impl World {
                 // The same name always means the same child: what is refused and what runs cannot be mixed up.
                 let seed =
                     format!("{above}/{name}").bytes().fold(7, |h: u64, b| h.wrapping_mul(31) + u64::from(b));
-                let child = random_child(&mut Random::new(seed), self.taste, 2, &name, AutoShutdown::Never);
+                let child =
+                    random_child(&mut Random::new(seed), self.taste.flavour(), 2, &name, AutoShutdown::Never);
                 self.know_child(&above, &child);
                 (above, Verb::StartChild(Box::new(child)))
             }
@@ -440,7 +335,7 @@ impl World {
     /// From now on by another plan. Supervisors whose children changed place or discipline are in between for a while.
     fn apply(&mut self) {
         let mut tree = self.tree.clone();
-        mutate(&mut self.random, self.taste, &mut tree);
+        mutate(&mut self.random, self.taste.flavour(), &mut tree);
         let apply = Apply { tree: tree.clone(), instances: Vec::new() };
         let prospects = self.engine.foresee("t", &apply);
         assert!(prospects.is_ok_and(|prospects| !prospects.is_empty()), "a sound plan");

@@ -1,10 +1,6 @@
 //! Reload: the rules of applying another plan, one by one. Workers with the same `key` are the same.
 
-#[allow(dead_code, reason = "every test program uses its part")]
-#[path = "common/play.rs"]
-mod play;
-
-use play::check_apply;
+use crate::play::check_apply;
 use woodward_engine::Outlook;
 
 const THREE: &str = "supervisor t
