@@ -73,13 +73,6 @@ pub(super) struct Watched {
     pub(super) pulse: Pulse,
 }
 
-impl Watched {
-    /// Whose it is.
-    pub(super) fn path(&self) -> PathId {
-        self.path
-    }
-}
-
 impl Drop for Watched {
     fn drop(&mut self) {
         if let Some(asking) = &self.asking {

@@ -123,27 +123,14 @@ impl Kernel {
         done
     }
 
-    /// What needs no restart holds for what runs, from now on.
+    /// What needs no restart holds for what runs, from now on. Health is the ward's, which looks at every row that has
+    /// changed.
     fn replan_live(&mut self, id: &str) {
-        let Kernel { table, ward, live, .. } = self;
-        for (generation, live) in live.iter_mut().filter(|(_, live)| is_within(&live.seat.child.path, id)) {
+        let table = &self.table;
+        for live in self.live.values().filter(|live| is_within(&live.seat.child.path, id)) {
             let Some(entry) = table.worker(live.key) else { continue };
-            let before = live.seat.plan();
-            if before.is(&entry.plan) {
-                continue;
-            }
-            live.seat.replan(entry.plan.clone());
-            if before.health != entry.plan.health
-                && let Some(watched) = live.watched.take()
-            {
-                ward.end(*generation, &watched);
-                live.watched = ward.begin(&live.seat, watched.path(), clock::now());
-            } else if before.health.is_none()
-                && entry.plan.health.is_some()
-                && let Some(path) = self.engine.path_of(*generation)
-                && self.engine.row(path).is_some_and(|row| row.state == State::Up)
-            {
-                live.watched = ward.begin(&live.seat, path, clock::now());
+            if !live.seat.plan().is(&entry.plan) {
+                live.seat.replan(entry.plan.clone());
             }
         }
     }
