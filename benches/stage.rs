@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const STARTS: u32 = 200;
-const ROUNDS: u32 = 5;
+const STARTS: u32 = 100;
+const ROUNDS: u32 = 3;
 
 /// What is measured, and the keys that make it so.
 const KINDS: [(&str, &str); 5] = [

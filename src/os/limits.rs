@@ -41,7 +41,13 @@ impl Limits {
                     if wanted {
                         enter.push(dir.join("cgroup.procs"));
                     }
-                    if wanted { set_old(&dir, controller, resources) } else { Ok(drop(fs::remove_dir(&dir))) }
+                    if wanted {
+                        set_old(&dir, controller, resources)
+                    } else {
+                        // One that is not there is as well.
+                        let _ = fs::remove_dir(&dir);
+                        Ok(())
+                    }
                 }
                 Home::V2 => match cgroups {
                     Some(cgroups) => set_new(cgroups, path, controller, resources, wanted),

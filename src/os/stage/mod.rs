@@ -85,8 +85,11 @@ pub(super) enum Outcome {
     /// The process was killed, or ended, before that.
     Died,
     /// Something was not to be had: why, for the program and its file.
-    Failed(Box<dyn Fn(&Program, &Path) -> SpawnError + Send>),
+    Failed(Why),
 }
+
+/// The error of a program and its file.
+type Why = Box<dyn Fn(&Program, &Path) -> SpawnError + Send>;
 
 /// Whether a start has to go through the stage.
 pub(super) fn is_needed(program: &Program, groups_of_v1: &[PathBuf]) -> bool {

@@ -41,9 +41,12 @@ pub(super) struct Lazy {
     since: Time,
 }
 
+/// Numbers in the process, descriptors here.
+type Descriptors = Vec<(i32, Arc<OwnedFd>)>;
+
 impl Seat {
     /// Its sockets, opened if they are not open, and what its process is told of them.
-    pub(super) fn sockets(&self) -> Result<(Vec<(i32, Arc<OwnedFd>)>, Additions), SpawnError> {
+    pub(super) fn sockets(&self) -> Result<(Descriptors, Additions), SpawnError> {
         let wanted = &self.child.plan.listen;
         let open = self.house.os.sockets(self.child.program(), wanted)?;
         let mut additions = Additions::new();
