@@ -20,7 +20,7 @@ const CAUSES: usize = 8;
 /// Shows how much of the time things were up, and why not
 #[derive(clap::Args)]
 pub struct Args {
-    /// A child or subtree: its path or any unique end of it [default: all trees]
+    /// A child or subtree [default: all trees]
     path: Option<String>,
     /// Only from then on: 7d (ago), 03:12, 03:12:40
     #[arg(long, value_name = "TIME")]

@@ -38,29 +38,29 @@ const AWAY: u64 = 30_000;
 
 /// Does harm to a live tree by a seed, and looks what comes of it
 #[derive(clap::Args)]
+#[command(after_help = "Faults: kill, kill-one, kill-all, hang, slow-start, exec-failure, flood.")]
 pub struct Args {
     /// The tree, or a subtree of it
     tree: String,
-    /// The same seed gives the same faults to the same tree
+    /// The same seed gives the same faults
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// How long
     #[arg(long = "for", value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
     time: Duration,
-    /// Only there: a child or subtree, several times if need be
+    /// Only there: a child or subtree (repeatable)
     #[arg(long, value_name = "PATH")]
     on: Vec<String>,
     /// So many faults: 6/m, 1/s, 100/h
     #[arg(long, value_name = "N/TIME", default_value = "6/m", value_parser = rate)]
     rate: Duration,
-    /// Only these: kill, kill-one, kill-all, hang, slow-start, exec-failure,
-    /// flood
+    /// Only these faults, by name
     #[arg(long, value_name = "KIND,KIND", value_delimiter = ',', value_parser = kind)]
     faults: Vec<Kind>,
     /// Kill the daemon too
     #[arg(long)]
     daemon: bool,
-    /// What is not up again after this time is broken
+    /// Longest that a recovery may take
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = humantime::parse_duration)]
     patience: Duration,
     /// Print the schedule and do nothing

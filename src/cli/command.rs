@@ -15,20 +15,22 @@ use super::report::Failure;
 #[cfg_attr(feature = "full", group(skip))]
 #[cfg_attr(feature = "full", command(next_help_heading = "For run -- COMMAND"))]
 pub(super) struct Args {
-    /// One command instead of trees, supervised as an init does it
+    /// One command instead of trees, as an init has it
     #[cfg_attr(feature = "full", arg(last = true, value_name = "COMMAND", conflicts_with_all = ["files", "vars", "socket", "state", "set", "init"]))]
     pub(super) command: Vec<OsString>,
-    /// Whom signals reach: `tree` (SIGTERM all, others the command), `group`
-    /// (SIGTERM all, others its process group), `process` (the command only)
+    /// Whom signals reach: tree, group or process
+    ///
+    /// `tree`: SIGTERM all, others the command; `group`: SIGTERM all, others
+    /// its process group; `process`: the command only.
     #[cfg_attr(feature = "full", arg(long, value_name = "WHOM", value_parser = reach))]
     pub(super) signals: Option<Reach>,
-    /// Turn one signal into another, e.g. 15:3 or TERM:QUIT; 15:0: drop it
+    /// Turn a signal into another: TERM:QUIT; 15:0 drops
     #[cfg_attr(feature = "full", arg(long, value_name = "FROM:TO", value_parser = rewrite))]
     pub(super) rewrite: Vec<(u8, u8)>,
-    /// Exit codes of the command that are reported as 0
+    /// Exit codes of the command reported as 0
     #[cfg_attr(feature = "full", arg(long, value_name = "CODE", value_delimiter = ','))]
     pub(super) success: Vec<u8>,
-    /// Time for what the command leaves behind, before SIGKILL [default: 5s]
+    /// Time for what it leaves behind [default: 5s]
     #[cfg_attr(feature = "full", arg(long, value_name = "TIME", value_parser = humantime::parse_duration))]
     pub(super) grace: Option<Duration>,
     /// Be sent this signal when the parent process ends
