@@ -166,6 +166,32 @@ mod tests {
         }
     }
 
+    /// What a disk may have after a power cut: the file ends anywhere, with or without blocks of zeros where data should be.
+    #[test]
+    fn a_power_cut_costs_the_last_moment_and_the_next_daemon_goes_on() {
+        let whole: Vec<u8> = (0..20).flat_map(bytes).collect();
+        for cut in (0..whole.len()).step_by(7) {
+            for zeros in [0, 1, 4096] {
+                let dir = tempfile::tempdir().expect("a directory");
+                let left = [&whole[..cut], &vec![0; zeros]].concat();
+                std::fs::write(file(dir.path()), left).expect("written");
+                // A fact that lacks nothing but its newline is whole.
+                let end = if zeros == 0 { cut + 1 } else { cut };
+                let before = memchr::memchr_iter(b'\n', &whole[..end]).count() as u64;
+                let mut history = Rotating::new(file(dir.path()), Some(1 << 20), 1);
+                history.append(&bytes(100)).expect("written");
+                let found: Vec<u64> =
+                    read(dir.path()).expect("readable").iter().map(|fact| fact.generation).collect();
+                assert_eq!(
+                    found,
+                    (0..before).chain([100]).collect::<Vec<_>>(),
+                    "cut at {cut}, {zeros} zeros"
+                );
+                assert_eq!(last(dir.path()), Some(fact(100)));
+            }
+        }
+    }
+
     #[test]
     fn a_damaged_line_is_skipped() {
         let mut damaged = bytes(2);
