@@ -298,3 +298,18 @@ fn with_a_daemon_that_dies_again_and_again_sigterm_stops_everything() {
     bed.wait("a complaint", |bed| bed.output().contains("nothing was started"));
     check_stopped_by_the_keeper(bed);
 }
+
+#[test]
+fn everything_is_shown_as_it_was_after_the_death_of_the_daemon() {
+    let child = |n: usize| format!("[[child]]\nid = \"w{n}\"\ncommand = [\"sleep\", \"1000\"]\n");
+    let bed = Bed::up(&format!("id = \"t\"\n{}", (0..300).map(child).collect::<String>()));
+    let shown = |bed: &Bed| -> Vec<_> {
+        let rows = bed.status().into_iter();
+        rows.map(|row| ["path", "state", "pid", "generation", "restarts"].map(|key| row[key].clone()))
+            .collect()
+    };
+    let before = shown(&bed);
+    kill_the_daemon(&bed);
+    assert_eq!(shown(&bed), before);
+    bed.stop();
+}

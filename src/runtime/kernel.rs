@@ -445,6 +445,8 @@ impl Kernel {
             let why = why.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
             self.step_failed(generation, &why);
         }
+        // Its process may be another, or known at last.
+        self.publisher.touch(self.engine.path_of(generation));
     }
 
     fn step_failed(&mut self, generation: Gen, why: &str) {

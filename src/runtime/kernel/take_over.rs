@@ -105,7 +105,7 @@ impl Kernel {
         let memory: HashMap<&str, &adopt::SavedPath> =
             saved.paths.iter().map(|path| (path.path.as_str(), path)).collect();
         let mut mains = Vec::new();
-        for os::Found { path, generation, role, ended, .. } in found {
+        for os::Found { path, generation, role, pid, ended } in found {
             if role != Role::Main {
                 self.house.os.signal(&path, generation, role, libc::SIGKILL, Scope::Main);
                 continue;
@@ -119,7 +119,9 @@ impl Kernel {
             let saved = saved.filter(|saved| saved.generation.0 == generation);
             let child = saved.and_then(|saved| saved.child.as_ref());
             let key = child.and_then(|child| child.key);
-            mains.push(self.take_over_one(path.to_string(), Gen(generation), key, child.map(|c| c.state)));
+            let pid = (pid > 0 && ended.is_none()).then_some(pid);
+            let state = child.map(|child| child.state);
+            mains.push(self.take_over_one((path.to_string(), Gen(generation), pid), key, state));
         }
         // A lazy service without a process has nothing that could be found.
         for (path, saved) in memory {
@@ -142,8 +144,7 @@ impl Kernel {
 
     fn take_over_one(
         &mut self,
-        path: String,
-        generation: Gen,
+        (path, generation, pid): (String, Gen, Option<i32>),
         key: Option<Key>,
         state: Option<SavedState>,
     ) -> adopt::Found {
@@ -164,7 +165,7 @@ impl Kernel {
             if !is_ready {
                 fate = Fate::Started;
             }
-            let seat = Seat::adopted(self.house.clone(), child, generation, is_ready);
+            let seat = Seat::adopted(self.house.clone(), child, generation, pid, is_ready);
             self.give_worker(seat, key, Incident::default());
         }
         adopt::Found { path, generation, key: former, fate }

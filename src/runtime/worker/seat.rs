@@ -237,18 +237,20 @@ impl Seat {
         Arc::new(Seat { house, child, generation, first, incident, later, log })
     }
 
-    /// A generation that an earlier daemon started and the keeper still knows. `ready`: it has been.
+    /// A generation that an earlier daemon started and the keeper still knows. `pid`: of its process, if it runs.
+    /// `ready`: it has been.
     pub(in crate::runtime) fn adopted(
         house: Arc<House>,
         child: Arc<Child>,
         generation: Gen,
+        pid: Option<i32>,
         ready: bool,
     ) -> Arc<Seat> {
         let seat = Seat::new(house, child, generation, false, Incident::default());
         {
             let mut log = seat.lock();
             log.step = if ready { Step::Serving } else { Step::Proving };
-            log.main = Main::Launched;
+            log.main = pid.map_or(Main::Launched, |pid| Main::Running { pid });
             log.lazy.told = true;
         }
         let starved = seat.starved();
