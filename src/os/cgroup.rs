@@ -247,11 +247,6 @@ impl Group {
         &self.dir
     }
 
-    /// Within the other's directory.
-    pub fn is_below(&self, other: &Group) -> bool {
-        self.dir != other.dir && self.dir.starts_with(&other.dir)
-    }
-
     /// The directory of the child, above that of the generation.
     pub fn parent(&self) -> Group {
         Group::new(self.dir.parent().map_or_else(PathBuf::new, Path::to_path_buf))

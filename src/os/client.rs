@@ -9,9 +9,11 @@
 //! generation:  main ended ─► is anything left? ─yes─► kill until empty ─► Emptied
 //! ```
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -180,8 +182,12 @@ impl Client {
 /// twice.
 async fn sweep(cgroups: &Cgroups, found: &[Found]) {
     let kept: Vec<Group> = found.iter().map(|f| cgroups.group(&f.path, f.generation)).collect();
+    let themselves: HashSet<&Path> = kept.iter().map(Group::dir).collect();
+    let above: HashSet<&Path> = kept.iter().flat_map(|k| k.dir().ancestors()).collect();
     for group in cgroups.all().iter().skip(1).rev() {
-        if !kept.iter().any(|k| k == group || k.is_below(group) || group.is_below(k)) {
+        let is_theirs =
+            above.contains(group.dir()) || group.dir().ancestors().any(|dir| themselves.contains(dir));
+        if !is_theirs {
             group.emptied(true).await;
             group.remove();
         }

@@ -79,9 +79,9 @@ impl Os {
     }
 
     /// Events of a found main process go to `sink` from now on; first of all `Started`, and the end if it has
-    /// ended.
-    pub fn adopt(&self, path: &str, generation: u64, kill: KillMode, sink: Sink) {
-        self.client.adopt(path, generation, kill, sink);
+    /// ended. Returned is its process id, if it runs as far as is known.
+    pub fn adopt(&self, path: &str, generation: u64, kill: KillMode, sink: Sink) -> Option<i32> {
+        self.client.adopt(path, generation, kill, sink)
     }
 
     /// The end of this main process is written down: the keeper need not keep it for a next daemon any more. A start

@@ -372,17 +372,18 @@ impl Client {
     }
 
     /// See [`super::Os::adopt`].
-    pub fn adopt(&self, path: &str, generation: u64, kill: KillMode, sink: Sink) {
+    pub fn adopt(&self, path: &str, generation: u64, kill: KillMode, sink: Sink) -> Option<i32> {
         let mut table = self.lock();
         self.know(&mut table, path, generation);
         let found = self.found.iter().find(|f| *f.path == *path && f.generation == generation);
-        let (Some(slot), Some(found)) = (table.find(path, Role::Main), found) else { return };
+        let (Some(slot), Some(found)) = (table.find(path, Role::Main), found) else { return None };
         if let Some(child) = table.children.get_mut(path) {
             child.kill = kill;
         }
         table.slots[slot as usize].sink = Some(sink);
         let ended = found.ended.filter(|_| table.slots[slot as usize].stage == Stage::Ended);
         let _ = self.inbox.send(Local::Adopted(slot, generation, ended));
+        Some(found.pid).filter(|_| ended.is_none())
     }
 
     /// See [`super::Os::rest`].

@@ -264,7 +264,10 @@ impl Seat {
             seat.lock().newline = newline;
         }
         let (path, kill) = (&seat.child.path, seat.child.plan.stop.kill);
-        seat.house.os.adopt(path, generation.0, kill, seat.main_sink());
+        if let Some(pid) = seat.house.os.adopt(path, generation.0, kill, seat.main_sink()) {
+            // At once: its row is published before the event comes.
+            seat.lock().main = Main::Running { pid };
+        }
         seat
     }
 
