@@ -16,7 +16,7 @@ use crate::os::clock;
 use crate::runtime::reload::{Forecast, PathForecast, What};
 use crate::tree::diff::Effect;
 
-/// Makes a running tree what its file says now, and changes nothing else
+/// Makes a running tree what its file says now, and no more
 ///
 /// The daemon reads the file, with the environment it was started with and the
 /// variables given so far. A broken file changes nothing. SIGHUP to `woodward

@@ -45,6 +45,18 @@ pub const KINDS: &[Kind] = &[
         "It was running when a new daemon began and goes on undisturbed.",
     ),
     kind(
+        "applied",
+        Notice,
+        "A tree file was applied",
+        "What differs from what ran restarts, starts or stops; the facts after this one say which and why.",
+    ),
+    kind(
+        "apply_refused",
+        Warning,
+        "A tree file was not applied",
+        "Nothing was changed. `woodward check FILE` says what is wrong with it.",
+    ),
+    kind(
         "asked",
         Info,
         "A child was asked to stop",

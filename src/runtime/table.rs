@@ -208,7 +208,7 @@ impl Table {
     /// The template of the `simple_one_for_one` supervisor `path`.
     pub(super) fn template(&self, path: &str) -> Option<(Key, &WorkerPlan)> {
         let is_pool = self.supervisors.get(path)?.strategy == Some(spec::Strategy::SimpleOneForOne);
-        let of = |planned: &&Box<str>| planned.rsplit_once('/').is_some_and(|(above, _)| above == path);
+        let of = |planned: &str| planned.rsplit_once('/').is_some_and(|(above, _)| above == path);
         let key = self.find_last(self.planned.iter().find(|planned| is_pool && of(planned))?)?;
         Some((key, &self.worker(key)?.plan))
     }
