@@ -7,7 +7,7 @@
 //! daemon ends, and its keeper starts the next one.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -124,11 +124,14 @@ impl Kernel {
             mains.push(self.take_over_one((path.to_string(), Gen(generation), pid), key, state));
         }
         // A lazy service without a process has nothing that could be found.
+        let running: HashSet<String> = mains.iter().map(|found| found.path.clone()).collect();
         for (path, saved) in memory {
             let is_up =
                 saved.child.as_ref().is_some_and(|child| child.state == (SavedState::Up { ready: true }));
-            let is_found = mains.iter().any(|found| found.path == path);
-            let Some(key) = self.table.find(path).filter(|_| is_up && !is_found) else { continue };
+            if !is_up || running.contains(path) {
+                continue;
+            }
+            let Some(key) = self.table.find(path) else { continue };
             if self.table.worker(key).is_none_or(|worker| !worker.plan.lazy) {
                 continue;
             }
