@@ -377,6 +377,7 @@ async fn reload(handle: Handle, os: Os) {
             let text = refused.to_string();
             let last = text.lines().last().unwrap_or_default().to_owned();
             handle.record().fact(FactLine::note(clock::wall(), 0, "", 0, "apply_refused", last));
+            handle.record().keep();
         }
     }
     os.notify("READY=1");
