@@ -82,7 +82,7 @@ fn a_service_finds_its_sockets_their_names_and_its_own_number() {
 fn no_connection_is_refused_across_restarts_and_the_death_of_the_daemon() {
     let address = free_address();
     let bed = Bed::up(&format!(
-        "id = \"t\"\nintensity = 1000\n[[child]]\nid = \"s\"\nbackoff = {{ immediate = 1, first = \"200ms\" }}\n\
+        "id = \"t\"\nintensity = 1000\n[[child]]\nid = \"s\"\nbackoff = {{ immediate = 1, first = \"200ms\", factor = 1 }}\n\
          listen = [{{ stream = \"{address}\" }}]\n{}",
         server(0)
     ));
