@@ -23,6 +23,7 @@
 
 #[cfg(feature = "full")]
 mod apply;
+#[cfg(feature = "full")]
 mod ask;
 pub mod bind;
 #[cfg(feature = "full")]
