@@ -1,33 +1,34 @@
 //! What outlives a worker's actor: what has happened to the generation so far, and how far things have got.
 //!
 //! Whatever happens is first written into the [`Log`], then whoever tends the seat is told to look: its actor, or the
-//! kernel if the child is plain. [`Seat::advance`] does what is
-//! due now and returns when something else must happen first; it can be called any number of times.
+//! kernel if the child is plain. [`Seat::advance`] does what is due now and returns when something else must happen
+//! first; it can be called any number of times.
+//!
+//! * `steps`: what is due in each step, and what comes next.
+//! * `launch`: the processes of a generation, and what it hears from them.
 
-use std::fs::OpenOptions;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+mod launch;
+mod steps;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ractor::{ActorId, ActorRef, ActorRuntime};
 use tokio::net::unix::pipe;
 use tokio::task::AbortHandle;
-use woodward_engine::{Exit, Fate, Gen, Incident, Reason};
+use woodward_engine::{Exit, Fate, Gen, Incident};
 
-use super::commands::{self, Additions};
 use super::listening::Lazy;
-use super::{Look, Said, StartError, Worker};
-use crate::os::notify::{Notice, NotifyServer};
+use super::{Look, Said, StartError, Worker, commands};
+use crate::os::notify::NotifyServer;
 use crate::os::pressure::Pressure;
-use crate::os::{ExitStatus, Launch, Os, ProcessEvent, Program, Role, Scope, SpawnError};
-use crate::record::{Stream, words};
+use crate::os::{ExitStatus, Os, Program, SpawnError};
+use crate::record::Stream;
 use crate::runtime::faults::Faults;
-use crate::runtime::health::Life;
 use crate::runtime::inbox::{Inbox, Input, Turn};
 use crate::runtime::readiness::Mark;
 use crate::runtime::table::WorkerRef;
-use crate::tree::units;
-use crate::tree::{Check, Health, KillMode, Probe, WorkerPlan};
+use crate::tree::{Probe, WorkerPlan};
 
 /// What all workers use.
 pub(in crate::runtime) struct House {
@@ -382,448 +383,6 @@ impl Seat {
         }
     }
 
-    /// Does what is due now.
-    pub(super) fn advance(self: &Arc<Seat>) {
-        loop {
-            let step = self.step();
-            #[cfg(test)]
-            if std::mem::take(&mut self.lock().panic_next) {
-                panic!("a fault in a worker");
-            }
-            let next = match step {
-                Step::Opening => Some(self.open()),
-                Step::Listening => self.listening(),
-                Step::Before(n) => self.before(n),
-                Step::Launching => self.launching(),
-                Step::Proving | Step::Greeting(_) | Step::Serving | Step::Commanding | Step::Signalled => {
-                    self.living(step)
-                }
-                Step::Clearing => self.clearing(),
-                Step::After(n) => self.after(n),
-                Step::Sweeping => self.sweep().then_some(Step::Closing),
-                Step::Closing if self.rests() => Some(Step::Listening),
-                Step::Closing => Some(self.close()),
-                Step::Over => None,
-            };
-            match next {
-                Some(next) => self.lock().step = next,
-                None => return,
-            }
-        }
-    }
-
-    /// What was written so far was the last generation's.
-    fn open(&self) -> Step {
-        if let Some(stream) = &self.child.stream {
-            stream.begin(self.generation.0, self.incident.0);
-        }
-        if self.child.plan.lazy { Step::Listening } else { Step::Before(0) }
-    }
-
-    fn before(self: &Arc<Seat>, n: usize) -> Option<Step> {
-        let (aim, helper) = self.aim_and_helper();
-        if aim != Aim::Run {
-            return Some(self.ends(Outcome::Ended(Exit::Code(0))));
-        }
-        let hook = self.child.plan.before_start.get(n);
-        match (helper, hook) {
-            (Helper::Idle, None) => {
-                self.launch_main();
-                Some(Step::Launching)
-            }
-            (Helper::Idle, Some(command)) => self.help(command, Vec::new()),
-            (Helper::Running(_), _) => None,
-            (Helper::Over(end), hook) => match verdict("before_start", hook, end) {
-                Ok(()) => Some(Step::Before(n + 1)),
-                Err(why) => Some(self.ends(Outcome::Failed(why))),
-            },
-        }
-    }
-
-    fn launching(&self) -> Option<Step> {
-        let refused = match &self.lock().main {
-            Main::NotYet | Main::Launched => return None,
-            Main::Refused(error) => Some(StartError::from(error)),
-            Main::Running { .. } | Main::Exited(_) | Main::Emptied(_) => None,
-        };
-        match refused {
-            Some(why) => Some(self.ends(Outcome::Failed(why))),
-            None if self.child.plan.lazy => {
-                self.say(Said::Status(String::new()));
-                Some(Step::Serving)
-            }
-            None => {
-                self.say(Said::Started);
-                Some(Step::Proving)
-            }
-        }
-    }
-
-    /// The main process has been executed and has not ended, as far as the current step knows.
-    fn living(self: &Arc<Seat>, step: Step) -> Option<Step> {
-        if let Some(status) = self.ended().filter(|_| step != Step::Commanding) {
-            self.look_for_starvation(status);
-            return Some(self.ends(Outcome::Ended(commands::exit(status))));
-        }
-        if self.lock().aim > Aim::Run && !matches!(step, Step::Commanding | Step::Signalled) {
-            return Some(self.stop());
-        }
-        match step {
-            Step::Proving => self.prove(),
-            Step::Greeting(n) => self.greet(n),
-            Step::Commanding => {
-                let aim = self.lock().aim;
-                match self.take_helper() {
-                    Helper::Running(_) if aim < Aim::Kill => None,
-                    Helper::Over(end) => {
-                        if let Err(why) = verdict("stop command", self.plan().stop.command.as_ref(), end) {
-                            self.say(Said::Note("hook_failed", why.text));
-                        }
-                        Some(self.signal())
-                    }
-                    _ => Some(self.signal()),
-                }
-            }
-            _ => None,
-        }
-    }
-
-    fn prove(self: &Arc<Seat>) -> Option<Step> {
-        let plan = &self.child.plan;
-        let Some(probe) = plan.ready.as_ref().filter(|_| !plan.oneshot) else {
-            return Some(if plan.oneshot { Step::Serving } else { Step::Greeting(0) });
-        };
-        let mut log = self.lock();
-        match log.proof {
-            Proof::Holds => Some(Step::Greeting(0)),
-            Proof::Sought(_) => None,
-            Proof::Wanted => {
-                let (mark, newline) = (log.mark, log.newline.take());
-                log.proof = Proof::Sought(super::probing::seek(self, probe, mark, newline));
-                None
-            }
-        }
-    }
-
-    fn greet(self: &Arc<Seat>, n: usize) -> Option<Step> {
-        let plan = &self.child.plan;
-        let hook = plan.after_ready.get(n);
-        match (self.take_helper(), hook) {
-            (Helper::Idle, None) => {
-                if plan.ready.is_some() || !plan.after_ready.is_empty() {
-                    self.say(Said::Ready);
-                }
-                Some(Step::Serving)
-            }
-            (Helper::Idle, Some(command)) => self.help(command, self.main_pid()),
-            (Helper::Running(_), _) => None,
-            (Helper::Over(end), hook) => match verdict("after_ready", hook, end) {
-                Ok(()) => Some(Step::Greeting(n + 1)),
-                Err(why) => {
-                    // The start has failed: no time to stop is due to what was never ready.
-                    self.house.os.kill(&self.child.path, self.generation.0);
-                    Some(self.ends(Outcome::Failed(why)))
-                }
-            },
-        }
-    }
-
-    fn stop(self: &Arc<Seat>) -> Step {
-        self.seek_no_more();
-        let aim = self.lock().aim;
-        let plan = self.plan();
-        match &plan.stop.command {
-            Some(command) if aim == Aim::Stop => {
-                self.lock().helper = Helper::Idle;
-                self.house.os.command(&self.child.path, self.generation.0);
-                self.help(command, self.main_pid());
-                Step::Commanding
-            }
-            _ => self.signal(),
-        }
-    }
-
-    fn signal(&self) -> Step {
-        let plan = self.plan();
-        let stop = &plan.stop;
-        let scope = match stop.kill {
-            KillMode::Group => Scope::All,
-            KillMode::Mixed | KillMode::Process => Scope::Main,
-        };
-        let (os, path, generation) = (&self.house.os, &self.child.path, self.generation.0);
-        match self.lock().aim {
-            // The kill may have come before there was anything to kill.
-            Aim::Kill => os.kill(path, generation),
-            Aim::Run | Aim::Stop => os.signal(path, generation, Role::Main, stop.signal, scope),
-        }
-        os.command_over(path, generation);
-        Step::Signalled
-    }
-
-    /// The outcome is settled, what is left of it must go.
-    pub(super) fn ends(&self, outcome: Outcome) -> Step {
-        self.seek_no_more();
-        self.lock().outcome.get_or_insert(outcome);
-        Step::Clearing
-    }
-
-    fn clearing(self: &Arc<Seat>) -> Option<Step> {
-        let gone = match self.lock().main {
-            Main::Emptied(_) => true,
-            Main::Launched | Main::Running { .. } | Main::Exited(_) => return None,
-            Main::NotYet | Main::Refused(_) => self.child.plan.before_start.is_empty(),
-        };
-        if !gone && !self.sweep() {
-            return None;
-        }
-        let mut log = self.lock();
-        log.helper = Helper::Idle;
-        log.left = Left::Unknown;
-        if log.aim == Aim::Kill {
-            // That was for the process. The hooks have until the kill is repeated.
-            log.killed = true;
-            log.aim = Aim::Stop;
-        }
-        let hooks = !self.plan().after_stop.is_empty();
-        if let (Aim::Run, true, Some(time)) = (log.aim, hooks, self.child.shutdown) {
-            let seat = Arc::downgrade(self);
-            tokio::spawn(async move {
-                tokio::time::sleep(time).await;
-                if let Some(seat) = seat.upgrade() {
-                    seat.record(|log| {
-                        if matches!(log.step, Step::After(_)) {
-                            log.aim = Aim::Kill;
-                        }
-                    });
-                }
-            });
-        }
-        Some(if hooks { Step::After(0) } else { Step::Closing })
-    }
-
-    fn after(self: &Arc<Seat>, n: usize) -> Option<Step> {
-        let plan = self.plan();
-        let hook = plan.after_stop.get(n);
-        let (aim, helper) = self.aim_and_helper();
-        match (helper, hook) {
-            (_, None) => Some(Step::Sweeping),
-            (Helper::Running(_), Some(command)) if aim == Aim::Kill => {
-                self.say(Said::Note(
-                    "hook_failed",
-                    format!("after_stop {}: killed, it took too long", command[0]),
-                ));
-                Some(Step::Sweeping)
-            }
-            (Helper::Running(_), _) => None,
-            (Helper::Idle, Some(command)) => {
-                let log = self.lock();
-                let additions = log.outcome.as_ref().map(|end| {
-                    let asked = aim > Aim::Run;
-                    commands::result(&self.child.plan, end, asked, log.killed)
-                });
-                drop(log);
-                let additions = additions.unwrap_or_default();
-                self.help(command, additions)
-            }
-            (Helper::Over(end), hook) => {
-                if let Err(why) = verdict("after_stop", hook, end) {
-                    self.say(Said::Note("hook_failed", why.text));
-                }
-                Some(Step::After(n + 1))
-            }
-        }
-    }
-
-    /// Kills what hooks left behind; whether nothing is left.
-    fn sweep(self: &Arc<Seat>) -> bool {
-        let mut log = self.lock();
-        match log.left {
-            Left::Nothing => return true,
-            Left::BeingKilled => return false,
-            Left::Unknown => log.left = Left::BeingKilled,
-        }
-        drop(log);
-        let seat = self.clone();
-        let done = Box::new(move || seat.record(|log| log.left = Left::Nothing));
-        self.house.os.clear(&self.child.path, self.generation.0, done);
-        false
-    }
-
-    fn close(&self) -> Step {
-        if let Some(stream) = &self.child.stream {
-            stream.end();
-        }
-        if let (true, Some(server)) = (self.wants_notify(), &self.house.notify) {
-            server.mute(&self.child.path);
-        }
-        if let Some(Probe::Fd(_)) = self.child.plan.ready {
-            self.house.os.drop_kept(&self.newline_name());
-        }
-        let (outcome, told) = {
-            let mut log = self.lock();
-            (log.outcome.take(), log.lazy.told)
-        };
-        self.say(match outcome {
-            // A lazy service is ready before its process is: a start that fails is an end.
-            Some(Outcome::Failed(why)) if told => {
-                self.say(Said::Cause(why.text));
-                Said::Ended(Exit::Reason(Reason::FailedStart))
-            }
-            Some(Outcome::Failed(why)) => Said::Failed(why),
-            Some(Outcome::Ended(exit)) => Said::Ended(exit),
-            None => Said::Ended(Exit::Unknown),
-        });
-        Step::Over
-    }
-
-    fn launch_main(self: &Arc<Seat>) {
-        let plan = &self.child.plan;
-        if let Some(error) = self.house.faults.at_launch(&self.child.path) {
-            self.lock().main = Main::Refused(error);
-            return;
-        }
-        self.lock().starved = self.starved();
-        let mut additions = self.own_names();
-        let (mut descriptors, of_sockets) = match self.sockets() {
-            Ok(sockets) => sockets,
-            Err(error) => {
-                self.lock().main = Main::Refused(error);
-                return;
-            }
-        };
-        additions.extend(of_sockets);
-        if let Some(server) = self.house.notify.as_ref().filter(|_| self.wants_notify()) {
-            self.listen();
-            additions.push(("NOTIFY_SOCKET", server.address().to_string_lossy().into_owned()));
-        }
-        if let Some(Check::Watchdog(time)) = plan.health.as_ref().map(|health| &health.check) {
-            additions.push(("WATCHDOG_USEC", time.as_micros().to_string()));
-        }
-        if let Some(Probe::Fd(number)) = &plan.ready {
-            match self.newline_pipe() {
-                Ok(writer) => descriptors.push((*number, Arc::new(writer))),
-                Err(source) => {
-                    let step = format!("pipe for descriptor {number}");
-                    self.lock().main = Main::Refused(SpawnError::Step { step, source });
-                    return;
-                }
-            }
-        }
-        let again = self.child.again.as_ref().filter(|_| !self.first);
-        self.lock().main = Main::Launched;
-        self.house.os.launch(Launch {
-            program: again.unwrap_or(&self.child.first).clone(),
-            generation: self.generation.0,
-            role: Role::Main,
-            additions,
-            output: self.child.stream.as_ref().and_then(Stream::writer),
-            descriptors,
-            kill: plan.stop.kill,
-            sink: self.main_sink(),
-        });
-    }
-
-    /// A pipe whose end for the child is open for both directions, so that the child is never killed by SIGPIPE when
-    /// nobody reads.
-    fn newline_pipe(&self) -> std::io::Result<OwnedFd> {
-        let (writer, reader) = pipe::pipe()?;
-        let writer = writer.into_blocking_fd()?;
-        let both = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(format!("/proc/self/fd/{}", writer.as_raw_fd()))?;
-        self.house.os.keep(&self.newline_name(), Arc::new(reader.as_fd().try_clone_to_owned()?));
-        self.lock().newline = Some(reader);
-        Ok(both.into())
-    }
-
-    /// The end of the former daemon's pipe.
-    fn kept_newline_pipe(&self) -> Option<pipe::Receiver> {
-        let kept = self.house.os.kept(&self.newline_name())?;
-        pipe::Receiver::from_owned_fd(OwnedFd::try_clone(&kept).ok()?).ok()
-    }
-
-    fn newline_name(&self) -> String {
-        format!("newline {}", self.child.path)
-    }
-
-    fn main_sink(self: &Arc<Seat>) -> Box<dyn FnMut(ProcessEvent) + Send> {
-        let seat = self.clone();
-        Box::new(move |event| {
-            if let ProcessEvent::Started { .. } = event {
-                seat.house.faults.started(&seat.child.path, seat.generation.0);
-            }
-            seat.record(|log| {
-                let before = std::mem::replace(&mut log.main, Main::NotYet);
-                log.main = match (event, before) {
-                    (ProcessEvent::Started { pid }, _) => Main::Running { pid },
-                    (ProcessEvent::Failed(error), _) => Main::Refused(error),
-                    (ProcessEvent::Exited(status), _) => Main::Exited(status),
-                    (ProcessEvent::Emptied, Main::Exited(status)) => Main::Emptied(status),
-                    (ProcessEvent::Emptied, _) => Main::Emptied(ExitStatus::Unknown),
-                };
-            });
-        })
-    }
-
-    /// Runs a helper; its end is found in the log. Never a next step: it has to be waited for.
-    fn help(self: &Arc<Seat>, command: &[String], mut additions: Additions) -> Option<Step> {
-        let number = {
-            let mut log = self.lock();
-            log.helpers += 1;
-            log.helper = Helper::Running(log.helpers);
-            log.helpers
-        };
-        additions.extend(self.own_names());
-        let seat = self.clone();
-        self.launch_helper(number, command, additions, move |event| {
-            seat.record(|log| {
-                if !matches!(log.helper, Helper::Running(current) if current == number) {
-                    return;
-                }
-                match event {
-                    ProcessEvent::Failed(error) => log.helper = Helper::Over(Err(error)),
-                    ProcessEvent::Exited(status) => log.helper = Helper::Over(Ok(status)),
-                    ProcessEvent::Started { .. } | ProcessEvent::Emptied => {}
-                }
-            });
-        });
-        None
-    }
-
-    /// Runs `command` as helper `number` of this generation.
-    pub(super) fn launch_helper(
-        &self,
-        number: u32,
-        command: &[String],
-        additions: Additions,
-        sink: impl FnMut(ProcessEvent) + Send + 'static,
-    ) {
-        self.house.os.launch(Launch {
-            program: commands::helper(&self.child.path, &self.child.plan, command),
-            generation: self.generation.0,
-            role: Role::Helper(number),
-            additions,
-            output: self.child.stream.as_ref().and_then(Stream::writer),
-            descriptors: Vec::new(),
-            kill: self.child.plan.stop.kill,
-            sink: Box::new(sink),
-        });
-    }
-
-    /// A number for a helper that is not one of the steps.
-    pub(super) fn next_helper(&self) -> u32 {
-        let mut log = self.lock();
-        log.helpers += 1;
-        log.helpers
-    }
-
-    /// Kills one helper.
-    pub(super) fn kill_helper(&self, number: u32) {
-        let (path, generation) = (&self.child.path, self.generation.0);
-        self.house.os.signal(path, generation, Role::Helper(number), libc::SIGKILL, Scope::Main);
-    }
-
     fn is_plain(&self) -> bool {
         is_plain(&self.child.plan) && is_plain(&self.plan())
     }
@@ -849,11 +408,6 @@ impl Seat {
         self.lock().not_ready = Some(why.to_owned());
     }
 
-    fn wants_notify(&self) -> bool {
-        let watchdog = |health: &Health| matches!(health.check, Check::Watchdog(_));
-        self.is_ready_by_word() || self.child.plan.health.as_ref().is_some_and(watchdog)
-    }
-
     fn is_ready_by_word(&self) -> bool {
         self.child.plan.ready == Some(Probe::Notify)
     }
@@ -861,82 +415,6 @@ impl Seat {
     /// The pressure on it now.
     pub(in crate::runtime) fn pressure(&self) -> Pressure {
         self.house.os.pressure(&self.child.path, self.generation.0)
-    }
-
-    fn listen(self: &Arc<Seat>) {
-        let Some(server) = &self.house.notify else { return };
-        let seat = self.clone();
-        server.listen(&self.child.path, self.generation.0, move |notice| match notice {
-            Notice::Ready if seat.is_ready_by_word() => seat.holds(),
-            Notice::Status(text) => seat.say(Said::Status(text)),
-            Notice::Reloading => seat.say(Said::Status("reloading".to_owned())),
-            Notice::Stopping => seat.say(Said::Status("stopping".to_owned())),
-            Notice::Extend(time) => {
-                seat.say(Said::Status(format!("asks for {} more", words::span(time))));
-            }
-            Notice::Alive => seat.say(Said::Life(Life::Alive)),
-            Notice::Trigger => seat.say(Said::Life(Life::Trigger)),
-            Notice::WatchdogEvery(time) => seat.say(Said::Life(Life::Every(time))),
-            Notice::Ready | Notice::MainPid(_) => {}
-        });
-    }
-
-    fn starved(&self) -> u64 {
-        let limited = self.child.plan.resources.memory_max.is_some();
-        limited.then(|| self.house.os.killed_for_memory(&self.child.path)).flatten().unwrap_or(0)
-    }
-
-    /// Says so, if the kernel has killed something of it because its memory was used up.
-    fn look_for_starvation(&self, status: ExitStatus) {
-        let (now, before) = (self.starved(), self.lock().starved);
-        let Some(max) = self.child.plan.resources.memory_max.filter(|_| now > before) else { return };
-        let max = units::show_size(max);
-        self.say(Said::Cause(match status {
-            ExitStatus::Signal(libc::SIGKILL) => {
-                format!("killed by the kernel: out of memory, memory_max {max}")
-            }
-            _ => format!("after the kernel killed a process of it: out of memory, memory_max {max}"),
-        }));
-    }
-
-    fn seek_no_more(&self) {
-        if let Proof::Sought(Some(task)) = &self.lock().proof {
-            task.abort();
-        }
-    }
-
-    fn own_names(&self) -> Additions {
-        vec![
-            ("WOODWARD_PATH", self.child.path.to_string()),
-            ("WOODWARD_GENERATION", self.generation.0.to_string()),
-        ]
-    }
-
-    /// `MAINPID`, for a command of a service that runs.
-    pub(in crate::runtime) fn main_pid(&self) -> Additions {
-        self.pid().map(|pid| ("MAINPID", pid.to_string())).into_iter().collect()
-    }
-
-    fn ended(&self) -> Option<ExitStatus> {
-        match self.lock().main {
-            Main::Exited(status) | Main::Emptied(status) => Some(status),
-            _ => None,
-        }
-    }
-
-    fn aim_and_helper(&self) -> (Aim, Helper) {
-        let aim = self.lock().aim;
-        (aim, self.take_helper())
-    }
-
-    /// The helper; what is over is taken note of once.
-    fn take_helper(&self) -> Helper {
-        let mut log = self.lock();
-        match log.helper {
-            Helper::Idle => Helper::Idle,
-            Helper::Running(number) => Helper::Running(number),
-            Helper::Over(_) => std::mem::replace(&mut log.helper, Helper::Idle),
-        }
     }
 
     pub(super) fn say(&self, said: Said) {
@@ -963,22 +441,5 @@ impl Seat {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whether a hook succeeded; if not, one clause: `before_start mkfifo: exit 1`.
-fn verdict(
-    which: &str,
-    hook: Option<&Vec<String>>,
-    end: Result<ExitStatus, SpawnError>,
-) -> Result<(), StartError> {
-    let name = hook.and_then(|command| command.first()).map_or("", String::as_str);
-    match end {
-        Ok(ExitStatus::Code(0)) => Ok(()),
-        Ok(status) => Err(format!("{which} {name}: {}", words::exit(commands::exit(status))).into()),
-        Err(error) => {
-            let StartError { text, short } = StartError::from(&error);
-            Err(StartError { text: format!("{which} {text}"), short: format!("{which} {short}") })
-        }
     }
 }
