@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -113,8 +114,11 @@ impl Bed {
 
     /// The program with the environment of this bed.
     pub fn command(&self) -> Command {
+        // Each comes from another login: what is taken over must not depend on it.
+        static LOGINS: AtomicU32 = AtomicU32::new(0);
         let mut command = Command::new(program());
         command
+            .env("SSH_TTY", format!("/dev/pts/{}", LOGINS.fetch_add(1, Ordering::Relaxed)))
             .env(MARK, self.path())
             .env("WOODWARD_SOCKET", self.socket())
             .env("WOODWARD_SETTINGS", self.settings.as_deref().unwrap_or(Path::new("/dev/null")))

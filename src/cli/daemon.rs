@@ -30,7 +30,7 @@ use crate::runtime::faults::Faults;
 use crate::runtime::view::State;
 use crate::runtime::{self, Ends, Handle, Surroundings, Who};
 use crate::settings::{self, Chaos, Flag, Loaded, Said, Settings};
-use crate::tree::{Diagnostic, Plan, accounts};
+use crate::tree::{Diagnostic, Options, Plan, accounts};
 
 /// Who is waited for is said after this time.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -119,7 +119,7 @@ async fn live(args: Args, os: &Os, runs: &Cell<bool>) -> Result<u8, Failure> {
     let running = runs.get();
     let cannot = |what: &str, e: std::io::Error| Failure::new(Code::TryAgain, format!("cannot {what}: {e}"));
     let signals = os.signals();
-    let Begun { plans, warnings, applied } = begin(&args)?;
+    let Begun { plans, warnings, applied } = begin(&args, running)?;
     if !running {
         warnings.iter().for_each(|warning| eprintln!("{warning}"));
     }
@@ -220,14 +220,19 @@ fn as_applied(applied: &Applied) -> Result<(Vec<Plan>, Vec<Diagnostic>), Failure
     run::read(files, &applied.options_as_seen())
 }
 
-/// The trees: after an earlier daemon of the same keeper what that one had applied; else what lies on the disk.
-fn begin(args: &Args) -> Result<Begun, Failure> {
+/// The trees: after an earlier daemon of the same keeper what that one had applied; else what lies on the disk. Services
+/// that are found running are compared as if by an apply, so with the environment and the host their run began with:
+/// another login, or another invocation by systemd, is no reason to restart them.
+fn begin(args: &Args, running: bool) -> Result<Begun, Failure> {
     let earlier = Applied::kept(&args.run);
     if let Some(applied) = earlier.as_ref().filter(|earlier| earlier.is_ours()) {
         let (plans, _) = as_applied(applied)?;
         return Ok(Begun { plans, warnings: Vec::new(), applied: applied.clone() });
     }
-    let options = run::options(&args.trees);
+    let options = match earlier.as_ref().filter(|_| running) {
+        Some(earlier) => Options { init: args.trees.init, ..earlier.options() },
+        None => run::options(&args.trees),
+    };
     let files = args.trees.files.iter().map(|file| (file.as_path(), args.trees.vars.as_slice()));
     let (plans, warnings) = run::read(files, &options)?;
     let of = |(file, plan): (&PathBuf, &Plan)| Source {

@@ -5,8 +5,8 @@
 //! still run something else. A daemon that dies in the middle of an apply leaves that to the next one, which finishes
 //! it: it plans what was applied, and restarts what still runs something else.
 //!
-//! It belongs to one keeper. A fresh `woodward run` reads the disk; what it finds running of an earlier run is compared
-//! with what that one had applied, and what differs restarts.
+//! It belongs to one keeper. A fresh `woodward run` reads the disk, but if it finds services of an earlier run, with the
+//! environment and the host of that one; they are compared with what it had applied, and what differs restarts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};

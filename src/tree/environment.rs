@@ -51,10 +51,12 @@ pub struct Environments {
     last: Arc<Vec<(String, String)>>,
 }
 
-/// Variables of woodward itself that mean something to nobody but woodward.
+/// Variables of woodward itself that mean something to nobody but woodward: its readiness, its watchdog, its own output
+/// and memory, this one invocation of it (systemd.exec(5)).
 pub fn is_private(name: &str) -> bool {
-    matches!(name, "NOTIFY_SOCKET" | "FDSTORE")
+    matches!(name, "NOTIFY_SOCKET" | "FDSTORE" | "INVOCATION_ID" | "JOURNAL_STREAM" | "SYSTEMD_EXEC_PID")
         || name.starts_with("LISTEN_")
+        || name.starts_with("MEMORY_PRESSURE_")
         || name.starts_with("WATCHDOG_")
 }
 
