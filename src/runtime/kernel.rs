@@ -14,11 +14,13 @@
 //! Who held or stopped what, why a start failed, which process it is: what the engine does not need to decide is kept
 //! beside it, by path or generation, and joined when a fact is recorded or a row printed.
 
+mod alarm;
 mod keep;
 mod nudge;
 mod reload;
 mod rounds;
 mod take_over;
+mod tell;
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,12 +29,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use woodward_engine::effect::TreeEnd;
 use woodward_engine::view::State;
 use woodward_engine::{
-    Effect, Engine, Event, Exit, Fact, FailedStart, Gen, Incident, Key, PathId, Reason, Reply, ReqId, Time,
-    Verb, What,
+    Effect, Engine, Event, Exit, FailedStart, Gen, Incident, Key, PathId, Reply, ReqId, Time, Verb,
 };
 
 use super::applied::Applied;
@@ -41,17 +42,17 @@ use super::health::{Ward, Watched};
 use super::inbox::{Inbox, Input, InstanceAnswer, Turn};
 use super::journal::{Entry, Journal};
 use super::publish::Publisher;
-use super::rows::{Running, Sayings};
-use super::sockets;
+use super::rows::Sayings;
 use super::table::Table;
 use super::view::View;
 use super::worker::{Child, House, Said, Seat, StartError};
 use super::{Ends, Handle, InstanceError, Surroundings, Who};
 use crate::os::clock;
 use crate::record::Record;
-use crate::record::fact::{Extras, FactLine, Scene};
+use crate::record::fact::FactLine;
 use crate::record::words::rfc3339;
 use crate::tree::{self, Plan};
+use alarm::Alarm;
 
 /// Effects carried out in one turn.
 const SLICE: usize = 256;
@@ -59,8 +60,6 @@ const SLICE: usize = 256;
 const STALE: Duration = Duration::from_millis(5);
 /// A worker whose actor panics more often than this for one generation is given up, and the generation killed.
 const PANICS: u32 = 3;
-/// A deadline that has moved further away than this is set back.
-const SLACK: Duration = Duration::from_millis(20);
 
 /// Starts a kernel; see [`super::start`].
 pub(super) async fn start(surroundings: Surroundings, plans: Vec<Plan>) -> (Handle, oneshot::Receiver<Ends>) {
@@ -628,81 +627,6 @@ impl Kernel {
         Some(child)
     }
 
-    /// Records a fact, with all that is known here besides.
-    fn take_down(&mut self, fact: &Fact) {
-        let live = self.live.get(&fact.generation);
-        if fact.what == What::Starting {
-            self.starting = Some((fact.generation, fact.incident));
-        }
-        let path = self.engine.path(fact.path);
-        let delay = (fact.what == What::Started).then(|| self.sayings.take_delay(&path)).flatten();
-        let mut extras = Extras { who: self.requests.asking.as_ref(), backoff: delay, ..Extras::default() };
-        let mut error = None;
-        let mut account = None;
-        if let Some(live) = live {
-            error = match fact.what {
-                What::StartFailed { why: FailedStart::TooLate }
-                | What::Ended { reason: Reason::NotReady, .. } => live.seat.not_ready().map(StartError::from),
-                What::StartFailed { .. } | What::Ended { .. } => live.error.clone(),
-                What::Sick => live.sick.clone().map(StartError::from),
-                _ => None,
-            };
-            extras.pid = live.seat.pid();
-        }
-        let row = self.engine.row(fact.path);
-        if let Some(entry) = row.as_ref().and_then(|row| self.table.worker(row.key?)) {
-            extras.worker = Some(&entry.plan);
-            extras.settle = entry.settle;
-            extras.within = entry.within;
-            account = entry.limit;
-        }
-        if let What::ByApply { .. } = fact.what {
-            extras.changed = self.changes.get(&path).map_or(&[], |keys| keys.as_slice());
-        }
-        extras.error = error.as_ref().map(|error| self.sayings.news(&path, error));
-        let engine = &self.engine;
-        let scene = Scene { at: clock::wall(), now: clock::now(), path: &|id| engine.path(id) };
-        let line = FactLine::of(fact, &scene, &extras);
-        if let (What::LimitExceeded { .. }, None, Some((above, _))) =
-            (fact.what, account, line.path.rsplit_once('/'))
-        {
-            account = self.table.supervisor_of(above);
-        }
-        let short = match fact.what {
-            What::ByApply { .. } => Some(&*line.text),
-            _ => error.as_ref().map(|error| &*error.short),
-        };
-        self.sayings.note(&line.path, fact, engine, account, short, self.requests.asking.as_ref());
-        if fact.what == What::Ready && self.trees.not_ready.contains(&fact.path) {
-            self.trees.not_ready.retain(|tree| *tree != fact.path);
-        }
-        self.record.fact(line);
-    }
-
-    fn publish(&mut self) {
-        let Kernel { engine, publisher, sayings, table, live, children, .. } = self;
-        let mut vanished = Vec::new();
-        publisher.publish(
-            engine,
-            |engine, row| {
-                let live = live.get(&row.generation);
-                let running = Running {
-                    pid: live.and_then(|live| live.seat.pid()),
-                    status: live.and_then(|live| live.status.clone()),
-                    health: live.and_then(|live| Some(live.watched.as_ref()?.pulse.clone())),
-                    dropped: children
-                        .get(&*engine.path(row.path))
-                        .and_then(|c| c.stream.as_ref())
-                        .map_or(0, |s| s.dropped()),
-                };
-                sayings.print(engine, row, table, running)
-            },
-            |path| vanished.push(path.to_owned()),
-        );
-        vanished.iter().for_each(|path| self.forget(path));
-        sockets::tidy(&self.house.os, &self.engine, &self.table, self.children.values());
-    }
-
     /// A child is no more. What was planned may be asked for its lines and its past all the same, and may come back.
     fn forget(&mut self, path: &str) {
         if self.children.get(path).is_none_or(|child| child.is_planned()) {
@@ -740,52 +664,5 @@ impl Requests {
         let id = self.number();
         self.waiting.insert(id, answer);
         id
-    }
-}
-
-/// The one timer: calls for a turn when a deadline is due. A deadline that has moved a little further away is not set
-/// back, it only costs one turn with nothing to do.
-struct Alarm {
-    at: watch::Sender<Option<Time>>,
-}
-
-impl Alarm {
-    fn start(inbox: Inbox) -> Alarm {
-        let (at, mut set) = watch::channel(None::<Time>);
-        tokio::spawn(async move {
-            loop {
-                let next = *set.borrow_and_update();
-                let due = async {
-                    match next {
-                        Some(at) => tokio::time::sleep(at.since(clock::now())).await,
-                        None => std::future::pending().await,
-                    }
-                };
-                tokio::select! {
-                    changed = set.changed() => if changed.is_err() { return },
-                    () = due => {
-                        inbox.call();
-                        // The turn sets the next deadline.
-                        if set.changed().await.is_err() { return }
-                    }
-                }
-            }
-        });
-        Alarm { at }
-    }
-
-    fn set(&mut self, next: Option<Time>) {
-        let now = clock::now();
-        self.at.send_if_modified(|at| {
-            let rings_first = match (*at, next) {
-                (Some(at), Some(next)) => now < at && at <= next && next.since(at) <= SLACK,
-                (None, None) => true,
-                _ => false,
-            };
-            if !rings_first {
-                *at = next;
-            }
-            !rings_first
-        });
     }
 }
