@@ -97,6 +97,7 @@ pub fn main() -> ExitCode {
         woodward_keeper::first::unblock();
         return stage::enter(args);
     }
+    crate::os::memory::frugal();
     if let Some(code) = woodward_keeper::resume(crate::os::members) {
         return ExitCode::from(code);
     }

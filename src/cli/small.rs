@@ -49,6 +49,7 @@ pub fn main() -> ExitCode {
         woodward_keeper::first::unblock();
         return stage::enter(words.into_iter().skip(1));
     }
+    crate::os::memory::frugal();
     if let Some(code) = woodward_keeper::resume(crate::os::members) {
         return ExitCode::from(code);
     }

@@ -10,6 +10,7 @@ mod client;
 pub mod clock;
 mod family;
 mod limits;
+pub mod memory;
 pub mod notify;
 mod orders;
 pub mod pipe;
