@@ -291,6 +291,17 @@ fn with_a_stopped_daemon_sigterm_stops_everything() {
 }
 
 #[test]
+fn with_a_daemon_that_dies_again_and_again_sigterm_stops_everything() {
+    let bed = Bed::up(&three());
+    // What was applied is lost, and what lies on the disk is no tree.
+    bed.write("tree.toml", "id = ");
+    bed.write("state/t/run/applied.json", "");
+    kill(engine_room(&bed).expect("a daemon runs"), libc::SIGKILL);
+    bed.wait("a complaint", |bed| bed.output().contains("nothing was started"));
+    check_stopped_by_the_keeper(bed);
+}
+
+#[test]
 fn everything_is_shown_as_it_was_after_the_death_of_the_daemon() {
     let child = |n: usize| format!("[[child]]\nid = \"w{n}\"\ncommand = [\"sleep\", \"1000\"]\n");
     let bed = Bed::up(&format!("id = \"t\"\n{}", (0..300).map(child).collect::<String>()));
