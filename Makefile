@@ -54,8 +54,11 @@ test: build
 bench: build small
 	benches/procs/run
 	benches/procs/pid1
+	benches/procs/takeover.py
+	benches/survival/run 1000 5
+	benches/health/run
 	cargo bench --package woodward-engine
-	ulimit -n 20000 && cargo bench --package woodward --bench spawn --bench log_capture
+	ulimit -n 20000 && cargo bench --package woodward --bench spawn --bench log_capture --bench stage
 	ls -l target/release/woodward
 
 clean:
