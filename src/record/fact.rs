@@ -67,6 +67,8 @@ pub struct Extras<'a> {
     pub who: Option<&'a Who>,
     /// `ByApply`: the keys of the tree file that differ.
     pub changed: &'a [String],
+    /// `Ended`: the signal a person had sent it last.
+    pub by_hand: Option<i32>,
 }
 
 impl FactLine {
@@ -364,6 +366,9 @@ impl Telling<'_> {
             (Exit::Reason(_), _) => format!("ended: {how}"),
             (Exit::Unknown, _) => "ended while nobody was watching: status unknown".to_owned(),
             _ if asked => format!("ended: {how}; its group is empty"),
+            (Exit::Signal(number), _) if self.extras.by_hand == Some(number) => {
+                format!("ended: {how}, sent by hand")
+            }
             (Exit::Signal(_), _) => format!("ended: {how}, not sent by woodward"),
             (Exit::Code(_), _) => format!("ended: {how}"),
         }
@@ -503,6 +508,14 @@ mod tests {
         let ended = |exit, reason, asked| What::Ended { exit, reason, asked };
         let none = Extras::default();
         check(2, ended(Exit::Signal(9), Reason::Crash, false), &none, "ended: SIGKILL, not sent by woodward");
+        let by_hand = Extras { by_hand: Some(10), ..none };
+        check(2, ended(Exit::Signal(10), Reason::Crash, false), &by_hand, "ended: SIGUSR1, sent by hand");
+        check(
+            2,
+            ended(Exit::Signal(9), Reason::Crash, false),
+            &by_hand,
+            "ended: SIGKILL, not sent by woodward",
+        );
         check(
             2,
             ended(Exit::Signal(15), Reason::Shutdown, true),

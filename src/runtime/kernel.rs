@@ -185,6 +185,8 @@ struct Live {
     watched: Option<Box<Watched>>,
     /// Why its health check failed.
     sick: Option<String>,
+    /// The signal a person has sent it last.
+    by_hand: Option<i32>,
 }
 
 /// Requests that wait for the engine's answer, and answers that wait for the view.
@@ -593,8 +595,18 @@ impl Kernel {
     fn give_worker(&mut self, seat: Arc<Seat>, key: Key, incident: Incident) {
         let generation = seat.generation;
         seat.begin();
-        let (error, status, watched, sick) = (None, None, None, None);
-        self.live.insert(generation, Live { seat, key, incident, error, status, panics: 0, watched, sick });
+        let live = Live {
+            seat,
+            key,
+            incident,
+            error: None,
+            status: None,
+            panics: 0,
+            watched: None,
+            sick: None,
+            by_hand: None,
+        };
+        self.live.insert(generation, live);
         self.tend(generation);
     }
 

@@ -14,7 +14,7 @@ use crate::tree::Reload;
 
 impl Kernel {
     pub(super) fn nudge(
-        &self,
+        &mut self,
         path: &str,
         nudge: Nudge,
         who: &Who,
@@ -28,7 +28,7 @@ impl Kernel {
     }
 
     fn try_to_nudge(
-        &self,
+        &mut self,
         path: &str,
         nudge: Nudge,
         who: &Who,
@@ -83,6 +83,9 @@ impl Kernel {
             (Nudge::Reload, None) => return Err((NudgeError::NoReload(owned()), answer)),
         };
         self.house.os.signal(path, generation, Role::Main, number, Scope::Main);
+        if let Some(live) = self.live.get_mut(&row.generation) {
+            live.by_hand = Some(number);
+        }
         let name = words::signal(number);
         fact(if verb == "reload" {
             format!("told to reload{by}: {name}")

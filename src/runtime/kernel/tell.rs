@@ -30,6 +30,7 @@ impl Kernel {
                 _ => None,
             };
             extras.pid = live.seat.pid();
+            extras.by_hand = live.by_hand;
         }
         let row = self.engine.row(fact.path);
         if let Some(entry) = row.as_ref().and_then(|row| self.table.worker(row.key?)) {
