@@ -346,7 +346,7 @@ impl Engine {
     }
 
     /// Children in the order of the plan; those added through the API at the end.
-    fn reorder(&mut self, n: NodeIx) {
+    pub(crate) fn reorder(&mut self, n: NodeIx) {
         let position: HashMap<&str, usize> =
             self.nodes[n].sup.items.iter().enumerate().map(|(i, item)| (&*item.id, i)).collect();
         let mut all = self.list_children(n);

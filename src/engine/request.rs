@@ -379,7 +379,7 @@ impl Engine {
         None
     }
 
-    /// No record: a planned temporary child that has ended can be started again by a person.
+    /// No record: a planned temporary child that has ended can be started again by a person, in its place.
     fn serve_missing(&mut self, n: NodeIx, id: ReqId, to: PathId, verb: Verb) -> Option<Reply> {
         let name = self.places[to].name.clone();
         let planned = self.nodes[n]
@@ -392,6 +392,7 @@ impl Engine {
             (Verb::Start, Some(item)) => {
                 self.places[to].dynamic = false;
                 let c = self.add_child(n, item, to, St::Waiting);
+                self.reorder(n);
                 self.link_edges(c);
                 self.wait_for(c, id, WaitOf::Start);
                 self.bring_up(c);

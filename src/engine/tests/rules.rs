@@ -755,6 +755,21 @@ fn an_ended_temporary_child_can_be_started_again_by_a_person() {
 }
 
 #[test]
+fn a_temporary_child_started_again_by_a_person_stands_where_it_is_planned() {
+    check(
+        "supervisor t
+         worker t/a restart=temporary
+         worker t/b",
+        "boot => open t, start a, start b, ready t, reply ok
+         a exit 0 =>
+         a: start => start a, reply ok
+         t: stop => ask b 5000
+         b exit 0 => ask a 5000
+         a exit 0 => close t, reply ok, ended Stopped",
+    );
+}
+
+#[test]
 fn a_whole_tree_can_be_stopped_and_started_by_a_person() {
     check(
         "supervisor t
