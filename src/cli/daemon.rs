@@ -336,7 +336,7 @@ async fn obey(handle: Handle, mut signals: UnboundedReceiver<i32>, os: Os) {
         match signals.recv().await {
             Some(signal) if passing::stops(signal) => break,
             Some(libc::SIGHUP) => drop(tokio::spawn(reload(handle.clone(), os.clone()))),
-            Some(signal) => passing::pass_on(&handle, &os, signal),
+            Some(signal) => passing::pass_on(&handle, signal).await,
             None => return,
         }
     }
@@ -349,7 +349,7 @@ async fn obey(handle: Handle, mut signals: UnboundedReceiver<i32>, os: Os) {
         tokio::select! {
             signal = signals.recv() => match signal {
                 Some(signal) if passing::stops(signal) => handle.kill_all(),
-                Some(signal) => passing::pass_on(&handle, &os, signal),
+                Some(signal) => passing::pass_on(&handle, signal).await,
                 None => return,
             },
             () = &mut patience, if !said => {

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use woodward_engine::spec;
 
-use crate::os::{Os, Role, Scope, clock};
+use crate::os::clock;
 use crate::record::fact::FactLine;
-use crate::runtime::Handle;
+use crate::runtime::{Handle, Nudge, Who};
 
 /// Is it a request to stop everything?
 pub(super) fn stops(signal: i32) -> bool {
@@ -21,18 +21,16 @@ pub(super) fn stops(signal: i32) -> bool {
 }
 
 /// Any other signal.
-pub(super) fn pass_on(handle: &Handle, os: &Os, signal: i32) {
+pub(super) async fn pass_on(handle: &Handle, signal: i32) {
     static TOLD: AtomicBool = AtomicBool::new(false);
     if matches!(signal, libc::SIGHUP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU | libc::SIGCONT) {
         return;
     }
-    let view = handle.view();
     let mut reached = false;
     for path in handle.plans().iter().flat_map(|plan| essential(&plan.tree)) {
-        if let Some(row) = view.row(&path).filter(|row| row.pid.is_some()) {
-            os.signal(&path, row.generation, Role::Main, signal, Scope::Main);
-            reached = true;
-        }
+        // The kernel knows of a service that has just been started; the view may not yet.
+        let who = Who { by: "a signal to woodward".to_owned(), text: None };
+        reached |= handle.nudge(&path, Nudge::Signal(signal), who).await.is_ok();
     }
     if !reached && !TOLD.swap(true, Ordering::Relaxed) {
         let text = format!("signal {signal} went to nobody: no essential service runs");

@@ -46,7 +46,7 @@ impl Kernel {
             return Err((NudgeError::NoReload(owned()), answer));
         }
         let runs = matches!(row.state, State::Up | State::Starting | State::Stopping);
-        let live = self.live.get(&row.generation).filter(|live| runs && live.seat.pid().is_some());
+        let live = self.live.get(&row.generation).filter(|live| runs && live.seat.is_launched());
         let Some(live) = live else { return Err((NudgeError::NotRunning { verb, path: owned() }, answer)) };
         let (seat, record) = (live.seat.clone(), self.record.clone());
         let by = if who.by.is_empty() { String::new() } else { format!(" by {}", who.by) };

@@ -362,6 +362,11 @@ impl Seat {
         self.record(|log| log.panic_next = true);
     }
 
+    /// It has been started and has not ended, as far as is known here; the keeper may know more.
+    pub(in crate::runtime) fn is_launched(&self) -> bool {
+        matches!(self.lock().main, Main::Launched | Main::Running { .. })
+    }
+
     /// The main process, while one runs.
     pub(in crate::runtime) fn pid(&self) -> Option<i32> {
         match self.lock().main {
