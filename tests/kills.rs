@@ -1,5 +1,5 @@
 //! The daemon is killed a thousand times, each time just after something was decided: what it wrote to its journal then
-//! is what the test waits for. The trees are random: strategies, readiness, back-off, pools, services that crash, words
+//! is what the test waits for. The trees are random: strategies, order, readiness, back-off, pools, services that crash, words
 //! of persons.
 //!
 //! After each kill: who is steady has its process and generation, words stand, counts have not gone back. In the end:
@@ -72,18 +72,26 @@ fn random_tree(random: &mut Random) -> (String, Known) {
     };
     for s in 0..2 + random.below(2) {
         let strategy = random.pick(&["one_for_one", "rest_for_one", "one_for_all"]);
+        let order = random.pick(&["listed", "dependencies"]);
         let _ = write!(
             text,
-            "[[child]]\nid = \"s{s}\"\nstrategy = \"{strategy}\"\nintensity = 1000000\nperiod = \"1h\"\n"
+            "[[child]]\nid = \"s{s}\"\nstrategy = \"{strategy}\"\norder = \"{order}\"\n\
+             intensity = 1000000\nperiod = \"1h\"\n"
         );
         for c in 0..2 + random.below(3) {
             let path = format!("t/s{s}/c{c}");
             let (say, condition) = ready(random, &format!("s{s}c{c}"));
             let crashes = random.chance(50);
             let then = if crashes { crash(random.below(200)) } else { FOREVER.to_owned() };
+            let after = match order {
+                "dependencies" if c > 0 && random.chance(60) => {
+                    format!("after = [\"c{}\"]\n", random.below(c))
+                }
+                _ => String::new(),
+            };
             let _ = write!(
                 text,
-                "[[child.child]]\nid = \"c{c}\"\ncommand = {}\n{condition}{}",
+                "[[child.child]]\nid = \"c{c}\"\ncommand = {}\n{condition}{after}{}",
                 command(&(say + &then)),
                 backoff(random)
             );
