@@ -165,6 +165,22 @@ fn systemctl_restart_is_an_ordered_stop_and_a_start() {
 }
 
 #[test]
+fn systemctl_reload_applies_what_has_changed_and_nothing_else() {
+    let bed = started(as_it_is);
+    let (main, a, b) = (bed.property("MainPID"), bed.pid("t/a"), bed.pid("t/b"));
+    bed.sh("sed -i '0,/1000/s//2000/' /etc/woodward/trees/t.toml; systemctl reload woodward");
+    bed.wait("pgrep -fx 'sleep 2000' && woodward is-up");
+    assert_ne!(bed.pid("t/a"), a);
+    assert_eq!((bed.property("MainPID"), bed.pid("t/b")), (main, b));
+    bed.wait("[ $(systemctl show woodward -P ActiveState) = active ]");
+    // A broken file changes nothing.
+    bed.sh("echo nonsense >> /etc/woodward/trees/t.toml; systemctl reload woodward");
+    bed.wait("journalctl -u woodward | grep -q 'nothing was changed'");
+    assert_eq!(bed.pid("t/b"), b);
+    assert!(bed.holds("systemctl -q is-active woodward"));
+}
+
+#[test]
 fn a_keeper_that_hangs_is_replaced_by_the_watchdog_and_services_live_on() {
     let bed = started(|_, unit| unit.replace("WatchdogSec=30", "WatchdogSec=2"));
     let (main, a, b) = (bed.property("MainPID"), bed.pid("t/a"), bed.pid("t/b"));
