@@ -33,8 +33,23 @@ pub enum BindError {
     },
 }
 
+/// How often a socket may vanish under our hands: a daemon that is about to end removes its own.
+const ATTEMPTS: usize = 10;
+
 /// Listens on `socket`, for its owner and the members of `group`. A socket nobody answers on is removed first.
 pub fn bind(socket: &Path, group: Option<Gid>) -> Result<UnixListener, BindError> {
+    let vanished = |error: &BindError| matches!(error, BindError::Io { source, .. } if source.kind() == ErrorKind::NotFound);
+    let mut last = bind_once(socket, group);
+    for _ in 1..ATTEMPTS {
+        match last {
+            Err(error) if vanished(&error) => last = bind_once(socket, group),
+            _ => break,
+        }
+    }
+    last
+}
+
+fn bind_once(socket: &Path, group: Option<Gid>) -> Result<UnixListener, BindError> {
     let io = |source| BindError::Io { socket: socket.to_owned(), source };
     match fs::symlink_metadata(socket) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -64,21 +79,29 @@ pub fn bind(socket: &Path, group: Option<Gid>) -> Result<UnixListener, BindError
 /// Removes the socket file when dropped, unless another daemon has put its own there meanwhile.
 pub(super) struct Unlink {
     socket: PathBuf,
-    inode: u64,
+    file: FileId,
+}
+
+/// Number and last change: the number alone may be given to the next file at once.
+type FileId = (u64, i64, i64);
+
+fn file_id(socket: &Path) -> Option<FileId> {
+    let meta = fs::symlink_metadata(socket).ok()?;
+    Some((meta.ino(), meta.ctime(), meta.ctime_nsec()))
 }
 
 impl Unlink {
     /// For the file `listener` is bound to.
     pub(super) fn of(listener: &tokio::net::UnixListener) -> Option<Unlink> {
         let socket = listener.local_addr().ok()?.as_pathname()?.to_owned();
-        let inode = fs::symlink_metadata(&socket).ok()?.ino();
-        Some(Unlink { socket, inode })
+        let file = file_id(&socket)?;
+        Some(Unlink { socket, file })
     }
 }
 
 impl Drop for Unlink {
     fn drop(&mut self) {
-        if fs::symlink_metadata(&self.socket).is_ok_and(|meta| meta.ino() == self.inode) {
+        if file_id(&self.socket) == Some(self.file) {
             // Nobody is left to be told; the next daemon removes it.
             let _ = fs::remove_file(&self.socket);
         }

@@ -132,14 +132,15 @@ fn a_signal_without_a_handler_ends_the_command_with_128_and_its_number() {
 
 /// A child that ignores the signal, with a child in the same process group that does not.
 const DEAF_PARENT: &str = "
-    sh -c 'trap \"echo grandchild >> out; exit\" USR1; echo ready; while :; do sleep 0.01; done' &
-    trap '' USR1; wait; exit 7";
+    sh -c 'trap \"echo grandchild >> out; exit\" USR1; echo it listens; while :; do sleep 0.01; done' &
+    trap '' USR1; echo it is deaf; wait; exit 7";
 
 #[test]
 fn a_signal_to_the_group_reaches_a_grandchild_whose_parent_ignores_it() {
     for how in BOTH {
         let mut init = Init::script(how, &["--signals=group"], DEAF_PARENT);
-        init.says("ready");
+        init.says("it listens");
+        init.says("it is deaf");
         init.signal(libc::SIGUSR1);
         init.says("grandchild");
         assert_eq!(init.code(), 7);
