@@ -28,6 +28,15 @@ pub fn zone(wall: u64) -> i32 {
     if known.is_null() { 0 } else { i32::try_from(local.tm_gmtoff).unwrap_or(0) }
 }
 
+/// When a process was started, in clock ticks since the boot; 0: it is not there. With its number it is a name that no
+/// other process of this boot has.
+pub fn started(pid: i32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The twenty-second field; the second, a name, may hold anything but ends with the last bracket.
+    let ticks = stat.rsplit(')').next().and_then(|rest| rest.split_ascii_whitespace().nth(19)?.parse().ok());
+    ticks.unwrap_or(0)
+}
+
 /// Which boot of the host this is; another one after each.
 pub fn boot() -> Option<String> {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::os::clock;
 use crate::tree::files::{Files, Seen};
 use crate::tree::{self, Options, Plan, WorkerPlan, diff};
 
@@ -158,8 +159,5 @@ impl Applied {
 /// The process above this one, and when it was started.
 fn keeper() -> (i32, u64) {
     let pid = nix::unistd::getppid().as_raw();
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let started =
-        stat.rsplit(')').next().and_then(|rest| rest.split_ascii_whitespace().nth(19)?.parse().ok());
-    (pid, started.unwrap_or(0))
+    (pid, clock::started(pid))
 }

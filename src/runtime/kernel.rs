@@ -442,9 +442,7 @@ impl Kernel {
         let Some(live) = self.live.get(&generation) else { return };
         // What a seat knows is changed in single strokes; one that was left in the middle of its steps goes on there.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| live.seat.tend())) {
-            let why = panic.downcast_ref::<&str>().map(|why| (*why).to_owned());
-            let why = why.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-            self.step_failed(generation, &why);
+            self.step_failed(generation, &take_over::text_of(&*panic));
         }
         // Its process may be another, or known at last.
         self.publisher.touch(self.engine.path_of(generation));

@@ -63,12 +63,10 @@ struct Writer {
 
 impl Writer {
     fn of(keeper: i32) -> Writer {
-        let stat = fs::read_to_string(format!("/proc/{keeper}/stat")).unwrap_or_default();
-        let started = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(19));
         Writer {
             boot: clock::boot().unwrap_or_default(),
             namespace: fs::metadata("/proc/self/ns/pid").map_or(0, |file| file.ino()),
-            keeper: (keeper, started.and_then(|ticks| ticks.parse().ok()).unwrap_or(0)),
+            keeper: (keeper, clock::started(keeper)),
         }
     }
 
