@@ -11,3 +11,5 @@ pub mod record;
 pub mod runtime;
 pub mod settings;
 pub mod tree;
+#[cfg(feature = "full")]
+pub mod units;

@@ -1,0 +1,86 @@
+//! Trees as systemd units: what a tree means, in the words of systemd.
+//!
+//! ```text
+//! Plan ─┬─ auto: which way, per subtree ─┬─ native      a service per worker, an anchor per supervisor ─┐
+//!       │                                └─ supervised  one service that is `woodward run`             ─┴─ Units ─ text
+//!       └─ deviation: what this systemd cannot say, by name
+//! ```
+//!
+//! Everything here is a function of the plan and the [`Options`]: no clock, no disk, no environment, so that two
+//! renderings of one tree are the same bytes. Every line of a unit knows which key of the tree it comes from and by
+//! which rule ([`Why`]). What a release of systemd cannot express is a [`Deviates`], never silence.
+
+pub mod deviation;
+pub mod escape;
+pub mod model;
+pub mod names;
+pub mod release;
+
+use std::path::PathBuf;
+
+pub use deviation::{Deviates, Deviation};
+pub use model::{Line, Section, Unit, Why};
+pub use release::Release;
+
+/// How a tree becomes units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Plain units; nothing of ours at run time but, where asked for, `woodward ready`.
+    Native,
+    /// One unit whose main process is `woodward run`.
+    Supervised,
+    /// Per subtree the first of these that is faithful.
+    #[default]
+    Auto,
+}
+
+/// Whose manager the units are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// PID 1.
+    #[default]
+    System,
+    /// `systemd --user`.
+    User,
+}
+
+/// What is asked of a rendering.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which way.
+    pub mode: Mode,
+    /// The release that will read the units.
+    pub release: Release,
+    /// Whose manager will.
+    pub scope: Scope,
+    /// In front of every unit's name.
+    pub prefix: String,
+    /// Where the tree file will lie when the units run: `SourcePath=`, and what `woodward run` is given.
+    pub source: PathBuf,
+    /// Where `woodward` will lie.
+    pub program: PathBuf,
+    /// Deviations that are agreed to: `auto` stays native in spite of them, `--strict` lets them pass.
+    pub accepted: Vec<Deviation>,
+}
+
+/// What became of a tree.
+#[derive(Clone, Debug, Default)]
+pub struct Rendering {
+    /// In start order; auxiliary units stand behind the supervisor they belong to.
+    pub units: Vec<Unit>,
+    /// Where the units mean something else than the tree, in tree order.
+    pub deviations: Vec<Deviates>,
+    /// Per subtree, in tree order: path, the mode chosen, why.
+    pub choices: Vec<Choice>,
+}
+
+/// What was chosen for a subtree.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    /// Path of the supervisor or worker.
+    pub path: String,
+    /// `Native` or `Supervised`.
+    pub mode: Mode,
+    /// One sentence.
+    pub reason: String,
+}
