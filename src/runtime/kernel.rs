@@ -40,7 +40,7 @@ use super::applied::Applied;
 use super::block::Block;
 use super::health::{Ward, Watched};
 use super::inbox::{Inbox, Input, InstanceAnswer, Turn};
-use super::journal::{Entry, Journal};
+use super::journal::Journal;
 use super::publish::Publisher;
 use super::rows::Sayings;
 use super::table::Table;
@@ -53,6 +53,7 @@ use crate::record::fact::FactLine;
 use crate::record::words::rfc3339;
 use crate::tree::{self, Plan};
 use alarm::Alarm;
+use keep::Unkept;
 
 /// Effects carried out in one turn.
 const SLICE: usize = 256;
@@ -150,12 +151,12 @@ struct Kernel {
     requests: Requests,
     sayings: Sayings,
     journal: Journal,
-    /// What has changed and is not in the journal yet.
-    unkept: Entry,
+    /// What the events of this turn have changed that is not in the journal yet, but for the one looked at now.
+    sound: Unkept,
+    /// What that one has.
+    unkept: Unkept,
     /// Paths that have changed just now.
     changed: Vec<PathId>,
-    /// Ends that the keeper keeps until they are in the journal.
-    owed: Vec<(Arc<str>, Gen)>,
     /// What is being looked at now, for the record of a panic.
     hearing: Hearing,
     panics: VecDeque<Time>,
@@ -272,9 +273,9 @@ impl Kernel {
             requests: Requests::default(),
             sayings: Sayings::default(),
             journal,
-            unkept: Entry::default(),
+            sound: Unkept::default(),
+            unkept: Unkept::default(),
             changed: Vec::new(),
-            owed: Vec::new(),
             hearing: Hearing::Deadlines,
             panics: VecDeque::new(),
             publisher: Publisher::new(handle.view, rfc3339(clock::wall())),
@@ -318,8 +319,12 @@ impl Kernel {
                 self.inputs.extend(self.inbox.take());
             }
             match self.inputs.pop_front() {
-                Some(input) => self.hear(input),
+                Some(input) => {
+                    self.trust();
+                    self.hear(input);
+                }
                 None if self.engine.next_deadline().is_some_and(|at| at <= clock::now()) => {
+                    self.trust();
                     self.hearing = Hearing::Deadlines;
                     self.tell(Event::Tick);
                     self.carry_out(&mut left);
@@ -407,12 +412,12 @@ impl Kernel {
             Said::Ready => self.tell(Event::Ready { generation }),
             Said::Failed(error) => {
                 live.error = Some(error);
-                self.owed.push((live.seat.child.path.clone(), generation));
+                self.unkept.owe(live.seat.child.path.clone(), generation);
                 self.gone.push(generation);
                 self.tell(Event::Failed { generation, why: FailedStart::Error });
             }
             Said::Ended(exit) => {
-                self.owed.push((live.seat.child.path.clone(), generation));
+                self.unkept.owe(live.seat.child.path.clone(), generation);
                 self.gone.push(generation);
                 self.tell(Event::Ended { generation, exit });
             }
@@ -564,7 +569,7 @@ impl Kernel {
                     .flatten();
                 let how = essential.map_or(how, TreeEnd::Essential);
                 let path = self.engine.path(path);
-                self.unkept.ends.push((path.clone(), how.into()));
+                self.unkept.end(path.clone(), how.into());
                 self.trees.ends.push((path, how));
             }
         }

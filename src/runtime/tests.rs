@@ -220,6 +220,24 @@ async fn a_thousand_workers_survive_a_panic_of_the_kernel() {
 }
 
 #[tokio::test]
+async fn what_came_before_a_panic_in_the_same_turn_is_kept() {
+    let house = House::kept(&crowd(3, "")).await;
+    house.wait("all", is_up).await;
+    let handle = house.handle.clone();
+    let who = Who { by: "ada".to_owned(), text: None };
+    let (path, verb) = (Box::from("t/w1"), Verb::Hold { until: None });
+    let (answer, answered) = oneshot::channel();
+    // Nothing is awaited between these two, so one turn hears both.
+    handle.inbox.post(Input::Request { path, verb, who, answer });
+    house.poison("t/w2");
+    house.wait_for_failures(1).await;
+    house.wait("the view", |handle| is_up(handle) && handle.view().row("t/w1").unwrap().held.is_some()).await;
+    assert_eq!(answered.await.unwrap(), Reply::Ok);
+    assert!(house.row("t/w2").held.is_none());
+    assert_eq!(house.stop().await, [("t".to_owned(), TreeEnd::Stopped)]);
+}
+
+#[tokio::test]
 async fn words_counts_and_delays_survive_a_panic_of_the_kernel() {
     let keys = "backoff = { immediate = 1, first = \"1h\", max = \"1h\" }";
     let house = House::kept(&crowd(4, keys)).await;

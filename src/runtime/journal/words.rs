@@ -40,6 +40,14 @@ impl Entry {
         self.paths.is_empty() && self.gone.is_empty() && self.said.is_empty() && self.ends.is_empty()
     }
 
+    /// What has changed later comes behind.
+    pub(in crate::runtime) fn append(&mut self, later: &mut Entry) {
+        self.paths.append(&mut later.paths);
+        self.gone.append(&mut later.gone);
+        self.said.append(&mut later.said);
+        self.ends.append(&mut later.ends);
+    }
+
     /// It has been written.
     pub(in crate::runtime) fn clear(&mut self) {
         self.paths.clear();

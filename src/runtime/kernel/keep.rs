@@ -5,13 +5,40 @@
 //! that it need not keep the ends that were heard.
 
 use std::io;
+use std::sync::Arc;
 
 use woodward_engine::{Effect, PathId};
 
-use super::Kernel;
+use super::{Gen, Kernel};
 use crate::os::clock;
 use crate::record::fact::FactLine;
-use crate::runtime::journal::{Entry, SavedPath};
+use crate::runtime::journal::{Entry, SavedEnd, SavedPath};
+
+/// What is not written down yet.
+#[derive(Default)]
+pub(super) struct Unkept {
+    /// What has changed.
+    entry: Entry,
+    /// Ends that the keeper keeps until they are in the journal.
+    owed: Vec<(Arc<str>, Gen)>,
+}
+
+impl Unkept {
+    /// An end was heard.
+    pub(super) fn owe(&mut self, path: Arc<str>, generation: Gen) {
+        self.owed.push((path, generation));
+    }
+
+    /// A tree has ended.
+    pub(super) fn end(&mut self, tree: String, how: SavedEnd) {
+        self.entry.ends.push((tree, how));
+    }
+
+    fn append(&mut self, later: &mut Unkept) {
+        self.entry.append(&mut later.entry);
+        self.owed.append(&mut later.owed);
+    }
+}
 
 impl Kernel {
     /// The engine has decided: what it has changed is noted, what it wants is queued.
@@ -34,8 +61,8 @@ impl Kernel {
 
     fn note(&mut self, id: PathId) {
         match self.engine.saved(id) {
-            Some(saved) => self.unkept.paths.push(self.words(saved)),
-            None => self.unkept.gone.push(self.engine.path(id)),
+            Some(saved) => self.unkept.entry.paths.push(self.words(saved)),
+            None => self.unkept.entry.gone.push(self.engine.path(id)),
         }
     }
 
@@ -47,22 +74,35 @@ impl Kernel {
 
     /// Writes what has been noted.
     fn keep(&mut self) {
-        if !self.unkept.is_empty() {
-            self.unkept.generation = self.engine.last_generation().0;
-            self.unkept.incident = self.engine.last_incident().0;
-            let written = self.journal.write(&self.unkept);
-            self.unkept.clear();
+        self.trust();
+        let entry = &mut self.sound.entry;
+        if !entry.is_empty() {
+            entry.generation = self.engine.last_generation().0;
+            entry.incident = self.engine.last_incident().0;
+            let written = self.journal.write(entry);
+            entry.clear();
             self.say_if_lost(written);
         }
-        for (path, generation) in self.owed.drain(..) {
+        for (path, generation) in self.sound.owed.drain(..) {
             self.house.os.acknowledge(&path, generation.0);
         }
+    }
+
+    /// The event before this one is done with, and nothing has panicked.
+    pub(super) fn trust(&mut self) {
+        self.sound.append(&mut self.unkept);
+    }
+
+    /// Writes what the events before this one have done; what this one did is forgotten.
+    pub(super) fn keep_sound(&mut self) {
+        self.unkept = Unkept::default();
+        self.keep();
     }
 
     /// Writes everything that has to be written in this turn.
     pub(super) fn keep_all(&mut self) {
         if self.journal.is_on() {
-            self.unkept.said.extend(self.sayings.take_changed(false));
+            self.unkept.entry.said.extend(self.sayings.take_changed(false));
         }
         self.keep();
         if self.journal.wants_all() {
@@ -84,7 +124,8 @@ impl Kernel {
             said: self.sayings.take_changed(true),
             ends: self.trees.ends.iter().map(|(tree, how)| (tree.clone(), (*how).into())).collect(),
         };
-        self.unkept.clear();
+        self.sound.entry.clear();
+        self.unkept.entry.clear();
         match self.journal.rewrite(&all) {
             Ok(false) => {}
             Ok(true) => {

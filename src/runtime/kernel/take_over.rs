@@ -20,7 +20,7 @@ use super::{Hearing, Kernel};
 use crate::os::{self, ProcessEvent, Role, Scope, clock};
 use crate::record::fact::FactLine;
 use crate::runtime::health::Ward;
-use crate::runtime::journal::{Entry, Remembered};
+use crate::runtime::journal::Remembered;
 use crate::runtime::worker::Seat;
 use crate::tree::{self, KillMode};
 
@@ -238,13 +238,12 @@ impl Kernel {
 
     /// A new engine, from what was kept before the event that it panicked at.
     fn rebuild(&mut self) {
+        self.keep_sound();
         let remembered = self.journal.read_back();
         self.engine = Engine::new();
         self.effects.clear();
         self.decided.clear();
         self.changed.clear();
-        self.unkept = Entry::default();
-        self.owed.clear();
         self.starting = None;
         self.publisher.renew();
         self.ward = Ward::default();
