@@ -39,6 +39,7 @@ mod style;
 mod sweep;
 mod target;
 mod trial;
+mod units;
 mod upgrade;
 mod why;
 
@@ -86,6 +87,7 @@ enum Verb {
     IsUp(is_up::Args),
     Settings(settings::Args),
     Upgrade(upgrade::Args),
+    Units(units::Args),
     Sweep(sweep::Args),
     Completions(completions::Args),
 }
@@ -133,6 +135,7 @@ pub fn main() -> ExitCode {
         Verb::IsUp(args) => is_up::run(args),
         Verb::Settings(args) => settings::run(args),
         Verb::Upgrade(args) => upgrade::run(args),
+        Verb::Units(args) => units::run(args),
         Verb::Sweep(args) => sweep::run(args),
         Verb::Completions(args) => completions::run(args),
     }

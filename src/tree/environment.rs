@@ -111,6 +111,7 @@ impl Environments {
     fn file(&mut self, vars: &mut Variables, written: &str, span: Span) -> Rc<Vec<(String, String)>> {
         let (name, may_miss) = written.strip_prefix('-').map_or((written, false), |name| (name, true));
         let path = vars.report.sources.file(span.file).dir.join(name);
+        let path = vars.moved.as_ref().map_or_else(|| path.clone(), |moved| moved.now(&path));
         if let Some(pairs) = self.files.get(&path) {
             return Rc::clone(pairs);
         }

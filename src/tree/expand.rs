@@ -211,6 +211,7 @@ impl Reader {
         let Data::Text(name) = &include.data else { return None };
         let name = self.vars.text(include.span, name, &context)?;
         let path = self.vars.report.sources.file(include.span.file).dir.join(&name);
+        let path = self.vars.moved.as_ref().map_or_else(|| path.clone(), |moved| moved.now(&path));
         let path = self.vars.files.itself(&path);
         if self.including.contains(&path) {
             self.report().error(include.span, format!("{name} includes itself"));

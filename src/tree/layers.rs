@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::diagnostic::Severity;
 use super::keys;
-use super::source::{Source, Span};
+use super::source::{self, Source, Span};
 use super::value::{self, Data, Table, Value};
 use super::variables::Variables;
 
@@ -20,6 +20,8 @@ pub fn read_file(vars: &mut Variables, path: &Path, scope: usize, named: Option<
             None => vars.report.placeless(Severity::Error, message),
         };
     };
+    let moved = vars.moved.as_ref().map(|moved| moved.now(path));
+    let path = moved.as_deref().unwrap_or(path);
     let bytes = match vars.files.read(path) {
         Ok(bytes) => bytes,
         Err(error) => {
@@ -38,9 +40,7 @@ pub fn read_file(vars: &mut Variables, path: &Path, scope: usize, named: Option<
             return None;
         }
     };
-    let dir = path.parent().map(Path::to_path_buf).unwrap_or_default();
-    let dir =
-        std::path::absolute(if dir.as_os_str().is_empty() { Path::new(".") } else { &dir }).unwrap_or(dir);
+    let dir = source::directory(path);
     let file = vars.report.sources.add(Source { name: path.display().to_string(), dir, text, scope });
     Some(value::parse(&mut vars.report, file))
 }

@@ -44,7 +44,7 @@ mod words;
 mod worker;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use woodward_engine::spec;
 
@@ -58,6 +58,7 @@ pub use resources::Resources;
 pub use said::Said;
 pub use sandbox::Sandbox;
 pub use sockets::{Address, Listen};
+use source::Moved;
 pub use source::Place;
 
 use decode::At;
@@ -79,6 +80,8 @@ pub struct Options {
     pub init: bool,
     /// Where files are read from: the disk.
     pub files: Files,
+    /// Where the tree file will lie when the plan is carried out, if not where it lies now: `${dir}`.
+    pub dir: Option<PathBuf>,
 }
 
 impl Options {
@@ -92,6 +95,7 @@ impl Options {
             host: host.split('.').next().unwrap_or_default().to_owned(),
             init: std::process::id() == 1,
             files: Files::default(),
+            dir: None,
         }
     }
 }
@@ -143,6 +147,7 @@ fn reading(path: &Path, options: &Options, tell: bool) -> Reading {
     let mut vars = Variables::default();
     vars.host.clone_from(&options.host);
     vars.files = options.files.clone();
+    vars.moved = options.dir.as_ref().map(|dir| Moved::new(path, dir));
     vars.environment.clone_from(&options.environment);
     let scope = vars.scope();
     let tree = layers::read_tree(&mut vars, path, scope, None);

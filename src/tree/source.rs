@@ -1,6 +1,6 @@
 //! The files a tree was read from, and places in them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One file that was read; a file that is included twice is two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +28,47 @@ pub struct Source {
     pub text: String,
     /// Whose variables its values see (an index into the reader's scopes).
     pub scope: usize,
+}
+
+/// A tree that is read in one directory and carried out in another; what lies beside it lies there too.
+#[derive(Clone, Debug)]
+pub struct Moved {
+    from: PathBuf,
+    to: PathBuf,
+}
+
+impl Moved {
+    /// The tree of this file will lie in the directory `to`.
+    pub fn new(file: &Path, to: &Path) -> Moved {
+        Moved { from: itself(&directory(file)), to: to.to_path_buf() }
+    }
+
+    /// Where a file will lie.
+    pub fn then(&self, path: &Path) -> PathBuf {
+        let itself = itself(path);
+        itself.strip_prefix(&self.from).map_or_else(|_| path.to_path_buf(), |rest| join(&self.to, rest))
+    }
+
+    /// Where a file lies now.
+    pub fn now(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.to).map_or_else(|_| path.to_path_buf(), |rest| join(&self.from, rest))
+    }
+}
+
+/// Links followed; as written if there is nothing.
+fn itself(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// Without a slash at the end if there is nothing to join.
+fn join(dir: &Path, rest: &Path) -> PathBuf {
+    if rest.as_os_str().is_empty() { dir.to_path_buf() } else { dir.join(rest) }
+}
+
+/// The absolute directory of a file.
+pub fn directory(file: &Path) -> PathBuf {
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf())
 }
 
 /// All files of one reading.

@@ -11,7 +11,7 @@ use super::diagnostic::Report;
 use super::expression::{self, Expression};
 use super::files::Files;
 use super::hints;
-use super::source::Span;
+use super::source::{Moved, Span};
 use super::value::{Data, Value};
 use super::words;
 
@@ -97,6 +97,8 @@ pub struct Variables {
     pub host: String,
     /// Where files are read from.
     pub files: Files,
+    /// Where the tree will be carried out, if elsewhere.
+    pub moved: Option<Moved>,
     /// `${env.NAME}`.
     pub environment: BTreeMap<String, String>,
     /// Names in it that come from an environment file: their values are never shown.
@@ -344,7 +346,11 @@ impl Variables {
                 None => Err(here(range, "`tree` is the id of the root; it is not known here")),
             },
             ("host", None) => text(&self.host),
-            ("dir", None) => text(&self.report.sources.file(span.file).dir.display().to_string()),
+            ("dir", None) => {
+                let dir = &self.report.sources.file(span.file).dir;
+                let then = self.moved.as_ref().map(|moved| moved.then(dir));
+                text(&then.as_ref().unwrap_or(dir).display().to_string())
+            }
             ("id" | "path", None) => match context.me {
                 Some((id, path)) => text(if first == "id" { id } else { path }),
                 None => Err(here(

@@ -33,6 +33,11 @@ impl Deviation {
         }
     }
 
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Deviation> {
+        Deviation::ALL.iter().copied().find(|deviation| deviation.name() == name)
+    }
+
     /// What it is, in one sentence.
     pub fn means(self) -> &'static str {
         match self {

@@ -10,13 +10,18 @@
 //! renderings of one tree are the same bytes. Every line of a unit knows which key of the tree it comes from and by
 //! which rule ([`Why`]). What a release of systemd cannot express is a [`Deviates`], never silence.
 
+pub mod auto;
 pub mod deviation;
 pub mod escape;
 pub mod model;
 pub mod names;
+pub mod native;
 pub mod release;
+pub mod supervised;
 
 use std::path::PathBuf;
+
+use crate::tree::Plan;
 
 pub use deviation::{Deviates, Deviation};
 pub use model::{Line, Section, Unit, Why};
@@ -72,6 +77,49 @@ pub struct Rendering {
     pub deviations: Vec<Deviates>,
     /// Per subtree, in tree order: path, the mode chosen, why.
     pub choices: Vec<Choice>,
+}
+
+/// Why a tree has no units.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// Nothing that could be written would do what this child asks for.
+    #[error("cannot make a unit of {path}: {text}")]
+    Impossible {
+        /// Path of the child.
+        path: String,
+        /// What is in the way.
+        text: String,
+    },
+}
+
+/// The units of a tree.
+pub fn generate(plan: &Plan, options: &Options) -> Result<Rendering, Error> {
+    match options.mode {
+        Mode::Native => native::render(plan, options),
+        Mode::Supervised => supervised::render(plan, options),
+        Mode::Auto => auto::render(plan, options),
+    }
+}
+
+impl Rendering {
+    /// Deviations that nobody has agreed to: `--strict` refuses them.
+    pub fn unaccepted<'r>(&'r self, options: &'r Options) -> impl Iterator<Item = &'r Deviates> {
+        self.deviations.iter().filter(|deviates| !options.accepted.contains(&deviates.deviation))
+    }
+}
+
+impl Mode {
+    /// All of them.
+    pub const ALL: &[Mode] = &[Mode::Native, Mode::Supervised, Mode::Auto];
+
+    /// The word for it on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Native => "native",
+            Mode::Supervised => "supervised",
+            Mode::Auto => "auto",
+        }
+    }
 }
 
 /// What was chosen for a subtree.

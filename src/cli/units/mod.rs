@@ -1,0 +1,37 @@
+//! `woodward units`: trees as systemd units. What units say is made in [`crate::units`], from a plan; here are the
+//! files, `systemctl`, and what people are told.
+//!
+//! ```text
+//! TREE, flags ─ asked ─ Plan, Options ─ units::generate ─ texts ─┬─ a directory: generate, check, diff
+//!                                                               └─ systemctl:   install, remove
+//! ```
+
+mod asked;
+mod generate;
+mod said;
+mod systemctl;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::report;
+
+/// Turns trees into systemd units
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Generate(generate::Args),
+}
+
+/// Does it.
+pub fn run(args: Args) -> ExitCode {
+    report::end(match args.verb {
+        Verb::Generate(args) => generate::run(&args),
+    })
+}
