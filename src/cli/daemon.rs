@@ -230,7 +230,7 @@ fn begin(args: &Args, running: bool) -> Result<Begun, Failure> {
         return Ok(Begun { plans, warnings: Vec::new(), applied: applied.clone() });
     }
     let options = match earlier.as_ref().filter(|_| running) {
-        Some(earlier) => Options { init: args.trees.init, ..earlier.options() },
+        Some(earlier) => Options { init: args.trees.init, at: args.trees.at.clone(), ..earlier.options() },
         None => run::options(&args.trees),
     };
     let files = args.trees.files.iter().map(|file| (file.as_path(), args.trees.vars.as_slice()));

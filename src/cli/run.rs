@@ -48,6 +48,9 @@ pub(super) struct Trees {
     /// Set a variable of the trees
     #[cfg_attr(feature = "full", arg(long = "var", value_name = "NAME=VALUE", value_parser = variable))]
     pub(super) vars: Vec<(String, String)>,
+    /// Only the subtree at this path, as a tree of its own; its paths stay
+    #[cfg_attr(feature = "full", arg(long, value_name = "PATH"))]
+    pub(super) at: Option<String>,
     /// Be an init where this is not PID 1
     #[cfg_attr(feature = "full", arg(long))]
     pub(super) init: bool,
@@ -98,10 +101,23 @@ fn prepare(mut args: Args) -> Result<woodward_keeper::Config, Failure> {
     Ok(woodward_keeper::Config { daemon, state: places.run, notify, init, members: os::members })
 }
 
-/// The name of the first tree, which names the places. Without files: of those of this host.
+/// The name of the first tree, which names the places; of a subtree its path, `acs+logging`: no tree can be called so.
+/// Without files: of those of this host.
 fn first_id(trees: &mut Trees, settings: &Settings) -> Result<String, Failure> {
     if trees.files.is_empty() {
         trees.files = installed(&settings.trees)?;
+    }
+    if let Some(at) = &trees.at {
+        if trees.files.len() != 1 {
+            return Err(Failure::usage("cannot run a subtree: --at needs one tree file")
+                .hint("woodward run FILE --at PATH"));
+        }
+        if !at.split('/').all(is_id) {
+            return Err(
+                Failure::usage(format!("cannot run {at:?} alone: it is no path")).hint("woodward plan FILE")
+            );
+        }
+        return Ok(at.replace('/', "+"));
     }
     if let Some(id) = trees.files.first().and_then(|file| id_of(file)) {
         return Ok(id);
@@ -128,8 +144,12 @@ pub(super) fn id_of(file: &Path) -> Option<String> {
         id: String,
     }
     let head: Head = toml::from_str(&std::fs::read_to_string(file).ok()?).ok()?;
+    is_id(&head.id).then_some(head.id)
+}
+
+fn is_id(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.:@-".contains(c);
-    (!head.id.is_empty() && head.id.chars().all(plain)).then_some(head.id)
+    !text.is_empty() && text.chars().all(plain) && !text.starts_with('.')
 }
 
 /// Reads these files: the plans and the warnings. If there are errors, all is said; `Err` carries the exit code.
@@ -141,7 +161,7 @@ pub(super) fn plans(trees: &Trees) -> Result<(Vec<Plan>, Vec<Diagnostic>), Failu
 /// How they are read, but for the variables.
 pub(super) fn options(trees: &Trees) -> Options {
     let options = Options::of_this_process();
-    Options { init: options.init || trees.init, ..options }
+    Options { init: options.init || trees.init, at: trees.at.clone(), ..options }
 }
 
 /// As above, each file with variables of its own.
@@ -262,6 +282,9 @@ fn daemon(args: &Args, places: &Places, notified: bool) -> Result<Vec<CString>, 
         for (name, value) in pairs {
             line.extend([option.into(), format!("{name}={value}").into()]);
         }
+    }
+    if let Some(at) = &args.trees.at {
+        line.extend(["--at".into(), at.into()]);
     }
     line.push("--".into());
     line.extend(args.trees.files.iter().map(|file| file.clone().into_os_string()));

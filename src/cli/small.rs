@@ -34,6 +34,7 @@ Usage: woodward run [OPTIONS] FILE...
        woodward is-up [--wait TIME] [--socket PATH] [PATH]
 
 run FILE:       --socket PATH, --state DIR, --var NAME=VALUE, --set KEY=VALUE,
+                --at PATH (only the subtree there),
                 --init (tell orphans, pass signals on, where this is not PID 1)
 run -- COMMAND: --signals tree|group|process, --rewrite FROM:TO,
                 --success CODE, --grace TIME, --parent-death SIGNAL, --verbose
@@ -158,7 +159,9 @@ impl Line {
 
     fn trees(&mut self) -> Result<run::Trees, Failure> {
         let files = std::mem::take(&mut self.operands).into_iter().map(PathBuf::from).collect();
-        Ok(run::Trees { files, vars: self.all("var", run::variable)?, init: self.has("init") })
+        let vars = self.all("var", run::variable)?;
+        let at = self.last("at", |path| Ok(path.to_owned()))?;
+        Ok(run::Trees { files, vars, at, init: self.has("init") })
     }
 }
 
@@ -167,7 +170,7 @@ fn time(text: &str) -> Result<Duration, String> {
 }
 
 fn read_run(words: VecDeque<OsString>) -> Result<run::Args, Failure> {
-    const OF_TREES: [&str; 4] = ["socket", "state", "var", "set"];
+    const OF_TREES: [&str; 5] = ["socket", "state", "var", "at", "set"];
     const OF_COMMAND: [&str; 5] = ["signals", "rewrite", "success", "grace", "parent-death"];
     let mut line = Line::read(words, &[&OF_TREES[..], &OF_COMMAND].concat(), &["init", "verbose"])?;
     let of_trees = !line.operands.is_empty() || line.has("init") || OF_TREES.iter().any(|o| line.has(o));
@@ -193,7 +196,8 @@ fn read_run(words: VecDeque<OsString>) -> Result<run::Args, Failure> {
 }
 
 fn read_daemon(words: VecDeque<OsString>) -> Result<daemon::Args, Failure> {
-    let mut line = Line::read(words, &["socket", "run", "history", "var", "set"], &["notified", "init"])?;
+    let mut line =
+        Line::read(words, &["socket", "run", "history", "var", "at", "set"], &["notified", "init"])?;
     line.operands = std::mem::take(&mut line.command);
     Ok(daemon::Args {
         trees: line.trees()?,

@@ -40,6 +40,9 @@ pub struct Applied {
     environment: BTreeMap<String, String>,
     host: String,
     init: bool,
+    /// The subtree that is run, if it is not the whole tree.
+    #[serde(default)]
+    at: Option<String>,
     sources: Vec<Source>,
     seen: Seen,
     /// Path and generation of what runs by an earlier plan.
@@ -59,6 +62,7 @@ impl Applied {
             environment: options.environment.clone(),
             host: options.host.clone(),
             init: options.init,
+            at: options.at.clone(),
             sources,
             seen: options.files.seen(),
             outdated: BTreeSet::new(),
@@ -109,8 +113,8 @@ impl Applied {
 
     /// How a file is read now: from the disk, with the environment and the host that this run began with.
     pub fn options(&self) -> Options {
-        let (environment, host) = (self.environment.clone(), self.host.clone());
-        Options { environment, host, init: self.init, ..Options::default() }
+        let (environment, host, at) = (self.environment.clone(), self.host.clone(), self.at.clone());
+        Options { environment, host, init: self.init, at, ..Options::default() }
     }
 
     /// How the files are read as they were.

@@ -12,6 +12,7 @@
 
 pub mod accounts;
 mod advice;
+pub mod cut;
 mod decode;
 mod diagnostic;
 pub mod diff;
@@ -78,6 +79,8 @@ pub struct Options {
     pub host: String,
     /// The tree runs as an init: PID 1 is given only so long to stop, so an unlimited `shutdown` is a warning.
     pub init: bool,
+    /// Only the subtree at this path, as a tree of its own; `None`: all of it.
+    pub at: Option<String>,
     /// Where files are read from: the disk.
     pub files: Files,
     /// Where the tree file will lie when the plan is carried out, if not where it lies now: `${dir}`.
@@ -94,6 +97,7 @@ impl Options {
             environment: std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect(),
             host: host.split('.').next().unwrap_or_default().to_owned(),
             init: std::process::id() == 1,
+            at: None,
             files: Files::default(),
             dir: None,
         }
@@ -165,14 +169,26 @@ fn reading(path: &Path, options: &Options, tell: bool) -> Reading {
     sockets::twice(&mut reader);
     let failed = reader.report().errors() > 0;
     let Reader { mut vars, workers, supervisors, left_out, said, .. } = reader;
+    let plan = tree.filter(|_| !failed).map(|tree| Plan { tree, workers, supervisors, left_out });
+    let plan = plan.and_then(|plan| cut_out(plan, options.at.as_deref(), &mut vars));
     let mut said = said.unwrap_or_default();
     let (_, mut diagnostics) = std::mem::take(&mut vars.report).finish();
     let messages = diagnostics.iter_mut().map(|diagnostic| &mut diagnostic.message);
     let values = said.iter_mut().map(|said| &mut said.value);
     let known_values = known.iter_mut().map(|known| &mut known.value);
     messages.chain(values).chain(known_values).for_each(|text| vars.hide_secrets(text));
-    let plan = tree.filter(|_| !failed).map(|tree| Plan { tree, workers, supervisors, left_out });
     Reading { plan, diagnostics, said, variables: known }
+}
+
+/// The subtree that is wanted.
+fn cut_out(plan: Plan, at: Option<&str>, vars: &mut Variables) -> Option<Plan> {
+    let Some(at) = at else { return Some(plan) };
+    cut::at(&plan, at)
+        .map_err(|error| {
+            let hint = error.instead.as_ref().map(|instead| format!("--at {instead}"));
+            vars.report.placeless(Severity::Error, error.to_string()).maybe_hint(hint);
+        })
+        .ok()
 }
 
 /// Declares the root's variables: the file's, over them the environment's, over them the flags. A file of the
