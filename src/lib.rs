@@ -1,6 +1,8 @@
 //! woodward: supervision trees by Erlang's rules for the services of a machine.
 
 #[cfg(feature = "full")]
+pub mod acs;
+#[cfg(feature = "full")]
 pub mod cli;
 #[cfg(not(feature = "full"))]
 #[path = "cli/small.rs"]

@@ -49,6 +49,8 @@ use std::path::{Path, PathBuf};
 
 use woodward_engine::spec;
 
+#[cfg(feature = "full")]
+pub(crate) use diagnostic::Report;
 pub use diagnostic::{Diagnostic, Severity};
 pub use expand::relative;
 pub use files::Files;
@@ -61,6 +63,8 @@ pub use sandbox::Sandbox;
 pub use sockets::{Address, Listen};
 use source::Moved;
 pub use source::Place;
+#[cfg(feature = "full")]
+pub(crate) use source::{FileId, Source, Span};
 
 use decode::At;
 use environment::Says;
