@@ -65,10 +65,36 @@ impl Unit {
         tree_key: &'static str,
         rule: &'static str,
     ) {
-        let why = Why { path: self.path.clone(), key: tree_key, rule };
-        let line = Line { section, key, value: value.into(), why };
         let at = self.lines.partition_point(|before| before.section <= section);
-        self.lines.insert(at, line);
+        self.insert(at, section, key, value.into(), tree_key, rule);
+    }
+
+    /// Adds a line in front of the others of its key, if there are any; else as [`Unit::set`] does.
+    pub fn set_first(
+        &mut self,
+        section: Section,
+        key: &'static str,
+        value: impl Into<String>,
+        tree_key: &'static str,
+        rule: &'static str,
+    ) {
+        let same = self.lines.iter().position(|line| line.section == section && line.key == key);
+        let end = || self.lines.partition_point(|before| before.section <= section);
+        let at = same.unwrap_or_else(end);
+        self.insert(at, section, key, value.into(), tree_key, rule);
+    }
+
+    fn insert(
+        &mut self,
+        at: usize,
+        section: Section,
+        key: &'static str,
+        value: String,
+        tree_key: &'static str,
+        rule: &'static str,
+    ) {
+        let why = Why { path: self.path.clone(), key: tree_key, rule };
+        self.lines.insert(at, Line { section, key, value, why });
     }
 
     /// The values of a key, in order.
