@@ -8,6 +8,7 @@ pub mod cli;
 #[path = "cli/small.rs"]
 pub mod cli;
 pub mod control;
+pub mod embed;
 pub mod os;
 pub mod record;
 pub mod runtime;

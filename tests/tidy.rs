@@ -5,8 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms of `src/`, each knowing only those before it. `engine` and `keeper` are crates of their own.
-const ROOMS: [&str; 11] =
-    ["engine", "keeper", "tree", "units", "acs", "settings", "os", "record", "runtime", "control", "cli"];
+const ROOMS: [&str; 12] = [
+    "engine", "keeper", "tree", "units", "acs", "settings", "os", "record", "runtime", "control", "embed",
+    "cli",
+];
 
 struct Source {
     path: PathBuf,

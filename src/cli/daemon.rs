@@ -27,6 +27,7 @@ use crate::record::fact::FactLine;
 use crate::record::{Places, Record};
 use crate::runtime::applied::{Applied, Source};
 use crate::runtime::faults::Faults;
+use crate::runtime::task::Tasks;
 use crate::runtime::view::State;
 use crate::runtime::{self, Ends, Handle, Surroundings, Who};
 use crate::settings::{self, Chaos, Flag, Loaded, Said, Settings};
@@ -153,6 +154,7 @@ async fn live(args: Args, os: &Os, runs: &Cell<bool>) -> Result<u8, Failure> {
         run: Some(args.run.clone()),
         evict_within,
         applied,
+        tasks: Tasks::default(),
     };
     let (upgrades, wishes) = unbounded_channel();
     tracing::info!(found = os.found().len(), socket = %args.socket.display(), "the daemon has its records and its socket");

@@ -415,8 +415,8 @@ impl Telling<'_> {
         if let Some(within) = within {
             self.put("within_ms", u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
         }
-        let Some(worker) = self.extras.worker else {
-            // A supervisor, which gets no signal.
+        let Some(worker) = self.extras.worker.filter(|worker| !worker.task) else {
+            // A supervisor or a task, which gets no signal.
             return within.map_or("asked to stop".to_owned(), |_| format!("asked to stop: {time}"));
         };
         let signal = words::signal(worker.stop.signal);
@@ -594,6 +594,8 @@ mod tests {
         check(2, What::Asked { within: None }, &extras(&worker), "asked to stop: SIGTERM, no time limit");
         worker.stop.command = Some(vec!["acsStopManager".to_owned(), "2".to_owned()]);
         check(2, asked, &extras(&worker), "asked to stop: acsStopManager, then SIGTERM, 10s");
+        worker.task = true;
+        check(2, asked, &extras(&worker), "asked to stop: 10s");
     }
 
     #[test]

@@ -81,12 +81,14 @@ pub struct Places {
     pub journal: PathBuf,
     /// How much is kept, and how it looks.
     pub settings: Settings,
+    /// Standard output and error are woodward's to write to; false inside another program.
+    pub console: bool,
 }
 
 impl Places {
     /// The usual journal, default settings.
     pub fn new(run: PathBuf, history: Option<PathBuf>) -> Places {
-        Places { run, history, journal: PathBuf::from(JOURNAL), settings: Settings::default() }
+        Places { run, history, journal: PathBuf::from(JOURNAL), settings: Settings::default(), console: true }
     }
 }
 

@@ -26,6 +26,8 @@ use crate::tree::Output;
 pub(super) struct Sinks {
     journal: Option<Arc<Device<journal::Job>>>,
     console: Arc<Device<console::Job>>,
+    /// It may be written to without being asked for.
+    ours: bool,
     /// Somebody looks at it: it gets the lines and facts that the journal gets.
     terminal: bool,
     /// The history's.
@@ -63,15 +65,17 @@ impl Sinks {
         let history = history.map(|history| Files::new(Some(history), back.clone()));
         let history = history.map(|files| Device::start("history", bound, files, room())).transpose()?;
         let console = Console::new(settings.format);
-        let terminal = console.is_terminal();
+        let ours = places.console;
+        let terminal = ours && console.is_terminal();
         let console = Arc::new(Device::start("console", bound, console, room())?);
-        let looked_at = Some(console.clone()).filter(|_| terminal || journal.is_none());
+        let looked_at = Some(console.clone()).filter(|_| terminal || (ours && journal.is_none()));
         let to = journal.as_ref().map(|journal| To::Queue(journal.clone(), unsent.clone()));
         let own = Own::new(to, looked_at, settings.log_level);
         Ok(Sinks {
             unsent,
             own: Dispatch::new(own),
             journal,
+            ours,
             terminal,
             console,
             history,
@@ -87,6 +91,7 @@ impl Sinks {
         match output {
             Output::Null => Vec::new(),
             Output::Inherit => vec![Sink::Console(Out::Output)],
+            Output::Auto | Output::Journal if self.journal.is_none() && !self.ours => Vec::new(),
             Output::Auto | Output::Journal if self.journal.is_none() => vec![Sink::Console(Out::Error)],
             Output::Auto if self.terminal => vec![Sink::Journal, Sink::Console(Out::Error)],
             Output::Auto | Output::Journal => vec![Sink::Journal],
@@ -166,7 +171,7 @@ impl Sinks {
         {
             self.unsent.fetch_add(count, Ordering::Relaxed);
         }
-        if self.journal.is_none() || self.terminal {
+        if self.terminal || (self.ours && self.journal.is_none()) {
             self.console.send(console::Job::Facts(facts), bytes);
         }
     }

@@ -44,6 +44,7 @@ use super::journal::Journal;
 use super::publish::Publisher;
 use super::rows::Sayings;
 use super::table::Table;
+use super::task::text_of;
 use super::view::View;
 use super::worker::{Child, House, Said, Seat, StartError};
 use super::{Ends, Handle, InstanceError, Surroundings, Who};
@@ -252,7 +253,7 @@ impl Kernel {
     fn new(me: ActorRef<Turn>, setup: Setup) -> Kernel {
         let Setup { handle, surroundings, plans, end } = setup;
         let inbox = handle.inbox;
-        let Surroundings { os, notify, record, run, evict_within, faults, applied: _ } = surroundings;
+        let Surroundings { os, notify, record, run, evict_within, faults, tasks, applied: _ } = surroundings;
         inbox.open(me.clone());
         let mut engine = Engine::new();
         engine.reserve_incidents(Incident(record.last_incident()));
@@ -263,7 +264,7 @@ impl Kernel {
             inputs: VecDeque::new(),
             effects: VecDeque::new(),
             decided: Vec::new(),
-            house: Arc::new(House { os, notify, kernel: inbox.clone(), actor: me, faults }),
+            house: Arc::new(House { os, notify, kernel: inbox.clone(), actor: me, faults, tasks }),
             record,
             table: Table::default(),
             children: HashMap::new(),
@@ -447,7 +448,7 @@ impl Kernel {
         let Some(live) = self.live.get(&generation) else { return };
         // What a seat knows is changed in single strokes; one that was left in the middle of its steps goes on there.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| live.seat.tend())) {
-            self.step_failed(generation, &take_over::text_of(&*panic));
+            self.step_failed(generation, &text_of(&*panic));
         }
         // Its process may be another, or known at last.
         self.publisher.touch(self.engine.path_of(generation));

@@ -6,6 +6,7 @@
 //! * [`health`]: what is asked of those that are ready, and whether one that does not answer hangs or starves.
 //! * [`publish`]: the view that `status` shows, read without asking anybody.
 //! * [`table`]: what the engine's keys mean. [`inbox`]: the kernel's mailbox. [`rows`]: how a row is printed.
+//! * [`task`]: futures of this program as children.
 //! * [`sockets`]: which of them stay open.
 //! * [`faults`]: harm on purpose, for `woodward chaos`.
 //! * [`reload`]: another plan for a tree that runs. [`applied`]: what was read, for the next daemon.
@@ -24,6 +25,7 @@ pub mod reload;
 mod rows;
 mod sockets;
 mod table;
+pub mod task;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -46,6 +48,7 @@ use crate::tree::Plan;
 use applied::Applied;
 use faults::Faults;
 use inbox::{Inbox, Input};
+use task::Tasks;
 use view::View;
 
 /// What the rest of the house sees of a running kernel. Cheap to clone.
@@ -138,6 +141,8 @@ pub struct Surroundings {
     pub faults: Faults,
     /// What was read for these plans.
     pub applied: Applied,
+    /// What the tasks in these plans do; a program that runs tree files has none.
+    pub tasks: Tasks,
 }
 
 /// How it all ended: each tree with its end, in that order.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::applied::Applied;
 use super::faults::Faults;
+use super::task::Tasks;
 use super::view::{Row, State};
 use super::{Ends, Handle, Input, Surroundings, Who};
 use crate::os::{self, Os};
@@ -43,6 +44,7 @@ impl House {
             record,
             run: kept.then(|| dir.path().to_owned()),
             applied: Applied::default(),
+            tasks: Tasks::default(),
             evict_within: Duration::from_secs(10),
         };
         let (handle, ended) = super::start(surroundings, vec![plan]).await;

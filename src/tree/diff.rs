@@ -44,6 +44,7 @@ pub fn worker(old: &WorkerPlan, new: &WorkerPlan) -> Vec<Change> {
         path: _,
         description,
         oneshot,
+        task,
         command,
         command_on_restart,
         identity,
@@ -74,7 +75,7 @@ pub fn worker(old: &WorkerPlan, new: &WorkerPlan) -> Vec<Change> {
         }
     };
     use Effect::{NextStart, Now, Restart};
-    say(*oneshot != new.oneshot, "kind", Restart);
+    say((*oneshot, *task) != (new.oneshot, new.task), "kind", Restart);
     say(*command != new.command, "command", Restart);
     say(*command_on_restart != new.command_on_restart, "command_on_restart", NextStart);
     let Identity { user, group, supplementary_groups, umask, nice, oom_score_adjust, limits } = identity;

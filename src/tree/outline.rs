@@ -53,6 +53,11 @@ pub fn groups(supervisor: &Supervisor) -> Vec<Vec<usize>> {
     }
 }
 
+/// Whether some of the children are after each other in a circle.
+pub fn is_cyclic(children: &[Child]) -> bool {
+    in_start_order(&predecessors(children)).len() < children.len()
+}
+
 /// The chain of children that takes longest to stop, in stop order, each with its time; `None`: no limit.
 pub fn slowest_stop(supervisor: &Supervisor) -> Vec<(usize, Option<Duration>)> {
     let children = children(supervisor);

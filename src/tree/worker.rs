@@ -156,6 +156,7 @@ fn plan(
         path,
         description: settings.text("description"),
         oneshot,
+        task: false,
         command: settings.strings("command").unwrap_or_default(),
         command_on_restart: settings.strings("command_on_restart"),
         identity: identity(settings),

@@ -21,6 +21,7 @@ use crate::os::{self, ProcessEvent, Role, Scope, clock};
 use crate::record::fact::FactLine;
 use crate::runtime::health::Ward;
 use crate::runtime::journal::Remembered;
+use crate::runtime::task::text_of;
 use crate::runtime::worker::Seat;
 use crate::tree::{self, KillMode};
 
@@ -294,10 +295,4 @@ pub(super) fn fail_on_purpose(path: &str) {
     }
     #[cfg(not(debug_assertions))]
     let _ = path;
-}
-
-/// What a panic says.
-pub(super) fn text_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
 }

@@ -6,9 +6,11 @@
 //!
 //! * `steps`: what is due in each step, and what comes next.
 //! * `launch`: the processes of a generation, and what it hears from them.
+//! * `task`: what has no process but a future of this program.
 
 mod launch;
 mod steps;
+mod task;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,6 +30,7 @@ use crate::runtime::faults::Faults;
 use crate::runtime::inbox::{Inbox, Input, Turn};
 use crate::runtime::readiness::Mark;
 use crate::runtime::table::WorkerRef;
+use crate::runtime::task::{Reins, Tasks};
 use crate::tree::{Probe, WorkerPlan};
 
 /// What all workers use.
@@ -39,6 +42,8 @@ pub(in crate::runtime) struct House {
     pub(in crate::runtime) actor: ActorRef<Turn>,
     /// Harm on purpose.
     pub(in crate::runtime) faults: Faults,
+    /// What the tasks of this program do.
+    pub(in crate::runtime) tasks: Tasks,
 }
 
 /// What all generations of one child share.
@@ -161,9 +166,13 @@ enum Main {
     NotYet,
     Launched,
     Refused(SpawnError),
-    Running { pid: i32 },
-    Exited(ExitStatus),
-    Emptied(ExitStatus),
+    Running {
+        pid: i32,
+    },
+    /// A task: it can be asked to end, and made to.
+    Task(Reins),
+    Exited(Exit),
+    Emptied(Exit),
 }
 
 /// The hook or stop command of the current step.
@@ -346,7 +355,12 @@ impl Seat {
 
     /// Everything of it is to be killed.
     pub(in crate::runtime) fn kill(self: &Arc<Seat>) {
-        self.record(|log| log.aim = Aim::Kill);
+        self.record(|log| {
+            log.aim = Aim::Kill;
+            if let Main::Task(reins) = &log.main {
+                reins.pull();
+            }
+        });
         self.house.os.kill(&self.child.path, self.generation.0);
     }
 
@@ -364,7 +378,7 @@ impl Seat {
 
     /// It has been started and has not ended, as far as is known here; the keeper may know more.
     pub(in crate::runtime) fn is_launched(&self) -> bool {
-        matches!(self.lock().main, Main::Launched | Main::Running { .. })
+        matches!(self.lock().main, Main::Launched | Main::Running { .. } | Main::Task(_))
     }
 
     /// The main process, while one runs.

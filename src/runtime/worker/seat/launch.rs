@@ -5,10 +5,11 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use tokio::net::unix::pipe;
+use woodward_engine::Exit;
 
 use super::{Helper, Main, Seat, Step};
 use crate::os::notify::Notice;
-use crate::os::{ExitStatus, Launch, ProcessEvent, Role, Scope, SpawnError};
+use crate::os::{Launch, ProcessEvent, Role, Scope, SpawnError};
 use crate::record::{Stream, words};
 use crate::runtime::health::Life;
 use crate::runtime::worker::Said;
@@ -21,6 +22,9 @@ impl Seat {
         if let Some(error) = self.house.faults.at_launch(&self.child.path) {
             self.lock().main = Main::Refused(error);
             return;
+        }
+        if let Some(task) = self.house.tasks.get(&self.child.path) {
+            return self.launch_task(task);
         }
         self.lock().starved = self.starved();
         let mut additions = self.own_names();
@@ -98,9 +102,9 @@ impl Seat {
                 log.main = match (event, before) {
                     (ProcessEvent::Started { pid }, _) => Main::Running { pid },
                     (ProcessEvent::Failed(error), _) => Main::Refused(error),
-                    (ProcessEvent::Exited(status), _) => Main::Exited(status),
-                    (ProcessEvent::Emptied, Main::Exited(status)) => Main::Emptied(status),
-                    (ProcessEvent::Emptied, _) => Main::Emptied(ExitStatus::Unknown),
+                    (ProcessEvent::Exited(status), _) => Main::Exited(commands::exit(status)),
+                    (ProcessEvent::Emptied, Main::Exited(exit)) => Main::Emptied(exit),
+                    (ProcessEvent::Emptied, _) => Main::Emptied(Exit::Unknown),
                 };
             });
         })
@@ -193,12 +197,12 @@ impl Seat {
     }
 
     /// Says so, if the kernel has killed something of it because its memory was used up.
-    pub(super) fn look_for_starvation(&self, status: ExitStatus) {
+    pub(super) fn look_for_starvation(&self, exit: Exit) {
         let (now, before) = (self.starved(), self.lock().starved);
         let Some(max) = self.child.plan.resources.memory_max.filter(|_| now > before) else { return };
         let max = units::show_size(max);
-        self.say(Said::Cause(match status {
-            ExitStatus::Signal(libc::SIGKILL) => {
+        self.say(Said::Cause(match exit {
+            Exit::Signal(libc::SIGKILL) => {
                 format!("killed by the kernel: out of memory, memory_max {max}")
             }
             _ => format!("after the kernel killed a process of it: out of memory, memory_max {max}"),

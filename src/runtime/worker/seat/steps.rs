@@ -73,7 +73,7 @@ impl Seat {
         let refused = match &self.lock().main {
             Main::NotYet | Main::Launched => return None,
             Main::Refused(error) => Some(StartError::from(error)),
-            Main::Running { .. } | Main::Exited(_) | Main::Emptied(_) => None,
+            Main::Running { .. } | Main::Task(_) | Main::Exited(_) | Main::Emptied(_) => None,
         };
         match refused {
             Some(why) => Some(self.ends(Outcome::Failed(why))),
@@ -90,9 +90,9 @@ impl Seat {
 
     /// The main process has been executed and has not ended, as far as the current step knows.
     fn living(self: &Arc<Seat>, step: Step) -> Option<Step> {
-        if let Some(status) = self.ended().filter(|_| step != Step::Commanding) {
-            self.look_for_starvation(status);
-            return Some(self.ends(Outcome::Ended(commands::exit(status))));
+        if let Some(exit) = self.ended().filter(|_| step != Step::Commanding) {
+            self.look_for_starvation(exit);
+            return Some(self.ends(Outcome::Ended(exit)));
         }
         if self.lock().aim > Aim::Run && !matches!(step, Step::Commanding | Step::Signalled) {
             return Some(self.stop());
@@ -173,6 +173,10 @@ impl Seat {
     }
 
     pub(super) fn signal(&self) -> Step {
+        if let Main::Task(reins) = &self.lock().main {
+            reins.ask();
+            return Step::Signalled;
+        }
         let plan = self.plan();
         let stop = &plan.stop;
         let scope = match stop.kill {
@@ -199,7 +203,7 @@ impl Seat {
     fn clearing(self: &Arc<Seat>) -> Option<Step> {
         let gone = match self.lock().main {
             Main::Emptied(_) => true,
-            Main::Launched | Main::Running { .. } | Main::Exited(_) => return None,
+            Main::Launched | Main::Running { .. } | Main::Task(_) | Main::Exited(_) => return None,
             Main::NotYet | Main::Refused(_) => self.child.plan.before_start.is_empty(),
         };
         if !gone && !self.sweep() {
@@ -311,9 +315,9 @@ impl Seat {
         }
     }
 
-    fn ended(&self) -> Option<ExitStatus> {
+    fn ended(&self) -> Option<Exit> {
         match self.lock().main {
-            Main::Exited(status) | Main::Emptied(status) => Some(status),
+            Main::Exited(exit) | Main::Emptied(exit) => Some(exit),
             _ => None,
         }
     }
