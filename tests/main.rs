@@ -26,4 +26,5 @@ mod survival;
 mod systemd;
 mod tidy;
 mod trees;
+mod unit_files;
 mod upgrade;

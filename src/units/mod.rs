@@ -16,6 +16,7 @@ pub mod escape;
 pub mod model;
 pub mod names;
 pub mod native;
+pub mod read;
 pub mod readiness;
 pub mod release;
 pub mod supervised;

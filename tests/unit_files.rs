@@ -1,0 +1,55 @@
+//! Unit files of other people: read, judged, made into trees.
+
+use std::fs;
+use std::path::Path;
+
+use woodward::tree::Severity;
+use woodward::units::Release;
+use woodward::units::read::{Loaded, Shelf, keys, load::Entry};
+
+/// Where the units of this machine lie.
+const STOCK: &str = "/usr/lib/systemd/system";
+
+/// A directory of unit files, with the directories of drop-ins and links in it.
+fn shelf(path: &Path) -> Shelf {
+    let mut shelf = Shelf::default();
+    let directory = shelf.directory(path.display().to_string());
+    let mut left = vec![(path.to_owned(), String::new())];
+    while let Some((path, below)) = left.pop() {
+        for entry in fs::read_dir(path).expect("a directory").map(|entry| entry.expect("listed")) {
+            let name = format!("{below}{}", entry.file_name().to_string_lossy());
+            let kind = entry.file_type().expect("a type");
+            if kind.is_dir() {
+                left.push((entry.path(), format!("{name}/")));
+            } else if kind.is_symlink() {
+                let target = fs::read_link(entry.path()).expect("a link");
+                shelf.put(directory, name, Entry::Link(target.display().to_string()));
+            } else {
+                shelf.put(directory, name, Entry::Text(fs::read(entry.path()).expect("read").into()));
+            }
+        }
+    }
+    shelf
+}
+
+fn stock() -> Vec<Loaded> {
+    let shelf = shelf(Path::new(STOCK));
+    let names: Vec<String> = shelf.units(0).map(str::to_owned).collect();
+    names.iter().filter_map(|name| shelf.load(name)).collect()
+}
+
+#[test]
+fn every_unit_of_this_machine_is_read_without_an_error() {
+    let units = stock();
+    assert!(units.len() > 150, "only {} units lie in {STOCK}", units.len());
+    let mut said = Vec::new();
+    for unit in &units {
+        said.extend(unit.diagnostics.iter().chain(&unit.problems()).map(ToString::to_string));
+        assert!(!unit.refused, "{said:?}");
+        let unknown = unit.assignments.iter().filter_map(|a| keys::check(&unit.name.kind, a, Release(252)));
+        said.extend(unknown.filter(|d| d.severity != Severity::Host).map(|d| d.to_string()));
+    }
+    said.sort();
+    said.dedup();
+    assert!(said.is_empty(), "{}", said.join("\n"));
+}
