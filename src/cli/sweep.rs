@@ -12,7 +12,8 @@ use crate::os;
 ///
 /// Not needed to run it again: `woodward run` goes on with what is there. As
 /// ExecStopPost= of a unit it does nothing after a failure ($SERVICE_RESULT),
-/// because systemd is about to start woodward again.
+/// because systemd is about to start woodward again; after a stop that took
+/// too long it does.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -31,7 +32,7 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 fn sweep(mut args: Args) -> Result<(), Failure> {
-    if std::env::var("SERVICE_RESULT").is_ok_and(|result| result != "success") {
+    if std::env::var("SERVICE_RESULT").is_ok_and(|result| result != "success" && result != "timeout") {
         print("nothing is swept: woodward failed, and the next one goes on with what runs\n");
         return Ok(());
     }

@@ -51,10 +51,7 @@ pub fn at(plan: &Plan, path: &str) -> Result<Plan, CutError> {
 
 /// The plan with workers in the places of supervisors: `stand_in` says by which worker a path is stood in for; it
 /// takes over the supervisor's id, restart type, significance, deadline and order among its siblings.
-pub fn stand_in(
-    plan: &Plan,
-    stand_in: &mut dyn FnMut(&str, &Supervisor) -> Option<(spec::Worker, WorkerPlan)>,
-) -> Plan {
+pub fn stand_in(plan: &Plan, stand_in: &mut dyn FnMut(&str) -> Option<(spec::Worker, WorkerPlan)>) -> Plan {
     let mut plan = plan.clone();
     let mut gone = BTreeSet::new();
     let mut workers = std::mem::take(&mut plan.workers);
@@ -110,13 +107,13 @@ fn replace(
     path: &str,
     workers: &mut Vec<WorkerPlan>,
     gone: &mut BTreeSet<String>,
-    stand_in: &mut dyn FnMut(&str, &Supervisor) -> Option<(spec::Worker, WorkerPlan)>,
+    stand_in: &mut dyn FnMut(&str) -> Option<(spec::Worker, WorkerPlan)>,
 ) {
     let Children::List(children) = &mut supervisor.children else { return };
     for child in children {
         let path = format!("{path}/{}", child.id);
         let Kind::Supervisor(inner) = &mut child.kind else { continue };
-        match stand_in(&path, inner) {
+        match stand_in(&path) {
             Some((mut worker, plan)) => {
                 workers.push(plan);
                 worker.key = Key(u32::try_from(workers.len() - 1).unwrap_or(u32::MAX));
@@ -264,7 +261,7 @@ mod tests {
     fn a_worker_stands_in_for_a_supervisor() {
         let plan = plan();
         let mut asked = Vec::new();
-        let other = stand_in(&plan, &mut |path, _| {
+        let other = stand_in(&plan, &mut |path| {
             asked.push(path.to_owned());
             let plan = WorkerPlan { path: path.to_owned(), ..WorkerPlan::default() };
             (path == "t/s").then(|| (spec::Worker::default(), plan))

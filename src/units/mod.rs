@@ -13,6 +13,7 @@
 pub mod auto;
 pub mod deviation;
 pub mod escape;
+mod hardening;
 pub mod model;
 pub mod names;
 pub mod native;
@@ -66,6 +67,10 @@ pub struct Options {
     pub source: PathBuf,
     /// Where `woodward` will lie.
     pub program: PathBuf,
+    /// What the tree's variables were set to; `woodward run` is told so.
+    pub vars: Vec<(String, String)>,
+    /// The environment the tree was read with; `woodward run` has it too.
+    pub environment: Vec<(String, String)>,
     /// Deviations that are agreed to: `auto` stays native in spite of them, `--strict` lets them pass.
     pub accepted: Vec<Deviation>,
 }
@@ -133,4 +138,24 @@ pub struct Choice {
     pub mode: Mode,
     /// One sentence.
     pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// For a system's manager of the oldest release.
+    pub fn options() -> Options {
+        Options {
+            mode: Mode::Auto,
+            release: Release::OLDEST,
+            scope: Scope::System,
+            prefix: String::new(),
+            source: PathBuf::from("/etc/woodward/trees/t.toml"),
+            program: PathBuf::from("/usr/bin/woodward"),
+            vars: Vec::new(),
+            environment: Vec::new(),
+            accepted: Vec::new(),
+        }
+    }
 }

@@ -71,8 +71,9 @@ pub struct Rendered {
 impl Asked {
     /// Reads the tree and renders it.
     pub fn render(&self) -> Result<Rendered, Failure> {
-        let (reading, plan) = reading(&self.tree, &self.for_reading())?;
-        let options = self.options();
+        let how = self.for_reading();
+        let (reading, plan) = reading(&self.tree, &how)?;
+        let options = self.options(how);
         let rendering = units::generate(&plan, &options)
             .map_err(|error| Failure::new(Code::Config, error.to_string()))?;
         Ok(Rendered { plan, options, rendering, warnings: reading.diagnostics })
@@ -94,8 +95,9 @@ impl Asked {
         }
     }
 
-    fn options(&self) -> Options {
+    fn options(&self, reading: tree::Options) -> Options {
         let file = self.tree.file_name().map(PathBuf::from).unwrap_or_default();
+        let host = self.host.clone().map(|host| ("host".to_owned(), host));
         Options {
             mode: self.mode,
             release: self.systemd.unwrap_or_else(systemctl::release),
@@ -103,6 +105,8 @@ impl Asked {
             prefix: self.prefix.clone(),
             source: self.dir.as_ref().map_or_else(|| absolute(&self.tree), |dir| dir.join(file)),
             program: self.program.clone().unwrap_or_else(this_program),
+            vars: self.vars.iter().cloned().chain(host).collect(),
+            environment: reading.environment.into_iter().collect(),
             accepted: self.accept.clone(),
         }
     }
