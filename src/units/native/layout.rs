@@ -1,0 +1,203 @@
+//! Where every child of a tree stands: its unit, its neighbours, what lies below it. Read by all rules of the native way.
+//!
+//! Places are numbered in the order of start (an anchor, then what is below it), so that a subtree is a range.
+
+use std::ops::Range;
+
+use woodward_engine::spec::{self, AutoShutdown, Child, Children, Kind, Order, Restart, Strategy, Supervisor};
+
+use crate::tree::Plan;
+use crate::units::{Options, names};
+
+/// The number of a place.
+pub type At = usize;
+
+/// A tree, flat.
+pub struct Layout<'p> {
+    /// In start order, the root first.
+    pub places: Vec<Place<'p>>,
+}
+
+/// A child of the tree, or its root.
+pub struct Place<'p> {
+    /// Path from the root.
+    pub path: String,
+    /// Name of its unit without the ending.
+    pub stem: String,
+    /// Name of its unit.
+    pub unit: String,
+    /// Above it; `None`: it is the root.
+    pub parent: Option<At>,
+    /// All above it, the root first.
+    pub ancestors: Vec<At>,
+    /// Directly below it.
+    pub children: Vec<At>,
+    /// It and all below it.
+    pub range: Range<At>,
+    /// As what its supervisor knows it; `None`: it is the root.
+    pub child: Option<&'p Child>,
+    /// What it is.
+    pub what: What<'p>,
+}
+
+/// Kinds of places.
+#[derive(Clone, Copy)]
+pub enum What<'p> {
+    /// Its unit is an anchor.
+    Supervisor(&'p Supervisor),
+    /// Its unit is a service.
+    Worker(&'p spec::Worker),
+    /// Its unit is a template.
+    Template(&'p spec::Worker),
+}
+
+impl<'p> Layout<'p> {
+    /// Lays out a tree.
+    pub fn of(plan: &'p Plan, options: &Options) -> Layout<'p> {
+        let mut layout = Layout { places: Vec::with_capacity(plan.workers.len() + plan.supervisors.len()) };
+        let what = What::Supervisor(&plan.tree.root);
+        layout.add(options, None, plan.tree.id.to_string(), None, what);
+        layout
+    }
+
+    fn add(
+        &mut self,
+        options: &Options,
+        parent: Option<At>,
+        path: String,
+        child: Option<&'p Child>,
+        what: What<'p>,
+    ) -> At {
+        let at = self.places.len();
+        let stem = names::stem(&options.prefix, &path);
+        let ending = if matches!(what, What::Template(_)) { "@.service" } else { ".service" };
+        let mut ancestors = parent.map(|parent| self.places[parent].ancestors.clone()).unwrap_or_default();
+        ancestors.extend(parent);
+        self.places.push(Place {
+            unit: format!("{stem}{ending}"),
+            path,
+            stem,
+            parent,
+            ancestors,
+            children: Vec::new(),
+            range: at..at + 1,
+            child,
+            what,
+        });
+        if let What::Supervisor(supervisor) = what {
+            for child in children(supervisor) {
+                let path = format!("{}/{}", self.places[at].path, child.id);
+                let what = match &child.kind {
+                    Kind::Supervisor(below) => What::Supervisor(below),
+                    Kind::Worker(worker) if matches!(supervisor.children, Children::Template(_)) => {
+                        What::Template(worker)
+                    }
+                    Kind::Worker(worker) => What::Worker(worker),
+                };
+                let child = self.add(options, Some(at), path, Some(child), what);
+                self.places[at].children.push(child);
+            }
+        }
+        self.places[at].range.end = self.places.len();
+        at
+    }
+
+    /// The supervisor of a place, and what is said of it.
+    pub fn above(&self, at: At) -> Option<(At, &'p Supervisor)> {
+        let parent = self.places[at].parent?;
+        match self.places[parent].what {
+            What::Supervisor(supervisor) => Some((parent, supervisor)),
+            What::Worker(_) | What::Template(_) => None,
+        }
+    }
+
+    /// Whether its unit is a template.
+    pub fn is_template(&self, at: At) -> bool {
+        matches!(self.places[at].what, What::Template(_))
+    }
+
+    /// Names of units, as a value that is a list.
+    pub fn units(&self, places: impl IntoIterator<Item = At>) -> String {
+        let mut text = String::new();
+        for at in places {
+            if !text.is_empty() {
+                text.push(' ');
+            }
+            text.push_str(&self.places[at].unit);
+        }
+        text
+    }
+
+    /// The siblings behind which a place starts: all elder ones, or by dependencies all it is after.
+    pub fn elders(&self, at: At) -> Vec<At> {
+        let Some((parent, supervisor)) = self.above(at) else { return Vec::new() };
+        let siblings = &self.places[parent].children;
+        match supervisor.order {
+            Order::Listed => siblings.iter().copied().take_while(|&sibling| sibling != at).collect(),
+            Order::Dependencies => self.needs(siblings, at),
+        }
+    }
+
+    /// The siblings that a place is after, directly or not, in the order of the list.
+    fn needs(&self, siblings: &[At], at: At) -> Vec<At> {
+        let mut needed = vec![false; siblings.len()];
+        let mut open = vec![at];
+        while let Some(next) = open.pop() {
+            let Some(child) = self.places[next].child else { continue };
+            for id in &child.after {
+                let found = siblings.iter().position(|&sibling| self.id(sibling) == &**id);
+                if let Some(i) = found.filter(|&i| !needed[i]) {
+                    needed[i] = true;
+                    open.push(siblings[i]);
+                }
+            }
+        }
+        siblings.iter().zip(needed).filter(|(_, needed)| *needed).map(|(&sibling, _)| sibling).collect()
+    }
+
+    fn id(&self, at: At) -> &str {
+        self.places[at].child.map_or("", |child| &child.id)
+    }
+
+    /// The siblings whose crash restarts a place: by the strategy, and never a temporary one, for which nobody restarts.
+    pub fn drags(&self, at: At) -> Vec<At> {
+        let Some((parent, supervisor)) = self.above(at) else { return Vec::new() };
+        let mut group = match supervisor.strategy {
+            Strategy::OneForOne | Strategy::SimpleOneForOne => Vec::new(),
+            Strategy::RestForOne => self.elders(at),
+            Strategy::OneForAll => self.places[parent].children.clone(),
+        };
+        group.retain(|&sibling| sibling != at && !self.places[sibling].is(Restart::Temporary));
+        group
+    }
+}
+
+impl Place<'_> {
+    /// Whether it has this restart type. The root has none.
+    pub fn is(&self, restart: Restart) -> bool {
+        self.child.is_some_and(|child| child.restart == restart)
+    }
+
+    /// Whether its end counts for the `auto_shutdown` of this supervisor.
+    pub fn is_significant(&self, supervisor: &Supervisor) -> bool {
+        supervisor.auto_shutdown != AutoShutdown::Never && self.child.is_some_and(|child| child.significant)
+    }
+
+    /// Where the marks and counts of a supervisor lie: gone with its anchor, so that a new incarnation begins anew. In
+    /// a value that takes specifiers; no backslash, which would have to be escaped in each kind of value.
+    pub fn state(&self) -> String {
+        format!("%t/{}", self.state_below_run())
+    }
+
+    /// The same for `RuntimeDirectory=`.
+    pub fn state_below_run(&self) -> String {
+        format!("woodward-units/{}", self.stem.replace('\\', "+"))
+    }
+}
+
+fn children(supervisor: &Supervisor) -> &[Child] {
+    match &supervisor.children {
+        Children::List(list) => list,
+        Children::Template(template) => std::slice::from_ref(template),
+    }
+}
