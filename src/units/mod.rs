@@ -20,6 +20,7 @@ pub mod native;
 pub mod read;
 pub mod readiness;
 pub mod release;
+pub mod service;
 pub mod supervised;
 
 use std::path::PathBuf;

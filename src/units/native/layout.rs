@@ -2,9 +2,12 @@
 //!
 //! Places are numbered in the order of start (an anchor, then what is below it), so that a subtree is a range.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
-use woodward_engine::spec::{self, AutoShutdown, Child, Children, Kind, Order, Restart, Strategy, Supervisor};
+use woodward_engine::spec::{
+    self, AutoShutdown, Child, Children, Kind, Order, Restart, Strategy, Supervisor,
+};
 
 use crate::tree::Plan;
 use crate::units::{Options, names};
@@ -38,6 +41,8 @@ pub struct Place<'p> {
     pub child: Option<&'p Child>,
     /// What it is.
     pub what: What<'p>,
+    /// What its file says of it, if it is a supervisor.
+    pub description: Option<&'p str>,
 }
 
 /// Kinds of places.
@@ -57,6 +62,12 @@ impl<'p> Layout<'p> {
         let mut layout = Layout { places: Vec::with_capacity(plan.workers.len() + plan.supervisors.len()) };
         let what = What::Supervisor(&plan.tree.root);
         layout.add(options, None, plan.tree.id.to_string(), None, what);
+        let described: HashMap<&str, &str> = (plan.supervisors.iter())
+            .filter_map(|supervisor| Some((supervisor.path.as_str(), supervisor.description.as_deref()?)))
+            .collect();
+        for place in &mut layout.places {
+            place.description = described.get(place.path.as_str()).copied();
+        }
         layout
     }
 
@@ -83,6 +94,7 @@ impl<'p> Layout<'p> {
             range: at..at + 1,
             child,
             what,
+            description: None,
         });
         if let What::Supervisor(supervisor) = what {
             for child in children(supervisor) {

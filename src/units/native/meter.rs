@@ -116,13 +116,7 @@ fn abort(layout: &Layout<'_>, place: &Place<'_>, supervisor: &Supervisor, option
 fn helper(place: &Place<'_>, what: &str, does: &str, options: &Options) -> Unit {
     let mut unit = Unit::new(format!("{}-{what}.service", place.stem), place.path.clone());
     line::description(&mut unit, &format!("{}: {does}", place.path), options);
-    unit.set(
-        Section::Unit,
-        "StartLimitIntervalSec",
-        "0",
-        "",
-        "it runs as often as it is needed",
-    );
+    unit.set(Section::Unit, "StartLimitIntervalSec", "0", "", "it runs as often as it is needed");
     unit.set(Section::Service, "Type", "oneshot", "", "it does its work and ends");
     unit
 }

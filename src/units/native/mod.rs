@@ -38,13 +38,13 @@ fn place(plan: &Plan, options: &Options, layout: &Layout<'_>, at: At, rendering:
     let place = &layout.places[at];
     let (mut unit, beside) = match place.what {
         What::Supervisor(supervisor) => {
-            let described = &plan.supervisors[layout.nth_supervisor(at)];
-            let anchor = supervisor::anchor(layout, at, described, supervisor, options);
+            let anchor = supervisor::anchor(layout, at, supervisor, options);
             (anchor, meter::units(layout, at, supervisor, options))
         }
         What::Worker(worker) | What::Template(worker) => {
             let mut unit = Unit::new(place.unit.clone(), place.path.clone());
-            let (Some(child), Some(described)) = (place.child, plan.workers.get(worker.key.0 as usize)) else {
+            let (Some(child), Some(described)) = (place.child, plan.workers.get(worker.key.0 as usize))
+            else {
                 return;
             };
             worker::lines(child, worker, &mut unit);

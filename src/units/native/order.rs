@@ -13,9 +13,10 @@ pub fn lines(layout: &Layout<'_>, at: At, unit: &mut Unit) {
     let before = earlier(layout, at);
     if !before.is_empty() {
         let (key, rule) = match layout.above(at).map(|(_, supervisor)| supervisor.order) {
-            Some(woodward_engine::spec::Order::Dependencies) => {
-                ("after", "by dependencies: behind what it is after, with all below, and behind what its supervisor is behind")
-            }
+            Some(woodward_engine::spec::Order::Dependencies) => (
+                "after",
+                "by dependencies: behind what it is after, with all below, and behind what its supervisor is behind",
+            ),
             _ => ("", "one after the other, in the order of the tree; the stop is the reverse"),
         };
         unit.set(Section::Unit, "After", layout.units(before), key, rule);

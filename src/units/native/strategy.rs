@@ -40,7 +40,13 @@ pub fn lines(layout: &Layout<'_>, at: At, unit: &mut Unit) {
 
 fn part_of(layout: &Layout<'_>, place: &Place<'_>, drags: &[At], unit: &mut Unit) {
     let ancestors = layout.units(place.ancestors.iter().copied());
-    unit.set(Section::Unit, "PartOf", ancestors, "", "a child goes down and up with every supervisor above it");
+    unit.set(
+        Section::Unit,
+        "PartOf",
+        ancestors,
+        "",
+        "a child goes down and up with every supervisor above it",
+    );
     if !drags.is_empty() {
         let siblings = layout.units(drags.iter().copied());
         unit.set(

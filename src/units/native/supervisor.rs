@@ -8,21 +8,15 @@ use woodward_engine::spec::{Exhausted, Restart, Supervisor};
 
 use super::layout::{At, Layout};
 use super::{line, worker};
-use crate::tree::SupervisorPlan;
 use crate::units::{Options, Scope, Section, Unit};
 
 /// The anchor of a supervisor; order, strategy and meter of the supervisor above are others' to write.
-pub fn anchor(
-    layout: &Layout<'_>,
-    at: At,
-    plan: &SupervisorPlan,
-    supervisor: &Supervisor,
-    options: &Options,
-) -> Unit {
+pub fn anchor(layout: &Layout<'_>, at: At, supervisor: &Supervisor, options: &Options) -> Unit {
     let place = &layout.places[at];
     let mut unit = Unit::new(place.unit.clone(), place.path.clone());
-    line::description(&mut unit, plan.description.as_deref().unwrap_or(&place.path), options);
-    let wanted: Vec<At> = place.children.iter().copied().filter(|&child| !layout.is_template(child)).collect();
+    line::description(&mut unit, place.description.unwrap_or(&place.path), options);
+    let wanted: Vec<At> =
+        place.children.iter().copied().filter(|&child| !layout.is_template(child)).collect();
     if !wanted.is_empty() {
         let children = layout.units(wanted);
         unit.set(Section::Unit, "Wants", children, "", "a supervisor starts all its children");
