@@ -27,4 +27,5 @@ mod systemd;
 mod tidy;
 mod trees;
 mod unit_files;
+mod units;
 mod upgrade;
