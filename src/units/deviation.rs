@@ -9,7 +9,7 @@ use super::release::Release;
 pub enum Deviation {
     /// systemd counts restarts in windows that stand one behind the other, OTP in one that slides.
     TumblingWindow,
-    /// `TimeoutStartSec=` begins anew for each command of a start, `within` is for all of them.
+    /// systemd measures each command of a start and of a stop by itself, woodward all of them together.
     TimePerCommand,
     /// A check is not suspended while something the service relies on is down.
     JudgedAlone,
@@ -19,6 +19,18 @@ pub enum Deviation {
     ReadyByItsOwnWord,
     /// `ExecStop=` is not executed for a service that hangs.
     NoStopCommandWhenSick,
+    /// A unit has no woodward to inherit standard input and output from.
+    Inherit,
+    /// systemd appends to files and never rotates them.
+    LogRotation,
+    /// journald's limit of lines grows with the room on its disk, and there is none for files.
+    LogRate,
+    /// What comes from an environment file can be read in the unit and over D-Bus.
+    SecretInUnit,
+    /// systemd does not number starts.
+    NoGeneration,
+    /// The manager of a user cannot change the user, raise priorities or give capabilities.
+    UserManager,
 }
 
 /// A deviation at a place of the tree.
@@ -41,6 +53,12 @@ impl Deviation {
         Deviation::WatchdogAtOnce,
         Deviation::ReadyByItsOwnWord,
         Deviation::NoStopCommandWhenSick,
+        Deviation::Inherit,
+        Deviation::LogRotation,
+        Deviation::LogRate,
+        Deviation::SecretInUnit,
+        Deviation::NoGeneration,
+        Deviation::UserManager,
     ];
 
     /// The word for it on the command line and in reports.
@@ -52,6 +70,12 @@ impl Deviation {
             Deviation::WatchdogAtOnce => "watchdog-at-once",
             Deviation::ReadyByItsOwnWord => "ready-by-its-own-word",
             Deviation::NoStopCommandWhenSick => "no-stop-command-when-sick",
+            Deviation::Inherit => "inherit",
+            Deviation::LogRotation => "log-rotation",
+            Deviation::LogRate => "log-rate",
+            Deviation::SecretInUnit => "secret-in-unit",
+            Deviation::NoGeneration => "no-generation",
+            Deviation::UserManager => "user-manager",
         }
     }
 
@@ -67,7 +91,7 @@ impl Deviation {
                 "restarts are counted from the first one on, not over the last period"
             }
             Deviation::TimePerCommand => {
-                "within holds for each command of a start, not for all of them together"
+                "each command of a start or a stop has the whole time, not all of them together"
             }
             Deviation::JudgedAlone => {
                 "a service is asked, and judged, also while what it relies on does not answer"
@@ -81,19 +105,22 @@ impl Deviation {
             Deviation::NoStopCommandWhenSick => {
                 "a service that hangs gets the stop signal without its stop command"
             }
+            Deviation::Inherit => {
+                "there is nobody whose standard input or output could be inherited: /dev/null and the journal stand in"
+            }
+            Deviation::LogRotation => "a log file is not rotated",
+            Deviation::LogRate => {
+                "journald's limit of lines depends on the room on its disk, and holds for no file"
+            }
+            Deviation::SecretInUnit => "a value from an environment_file stands in the unit",
+            Deviation::NoGeneration => "WOODWARD_GENERATION is not set",
+            Deviation::UserManager => "a user's manager may not do it",
         }
     }
 
     /// The first release without it, if there is one.
     pub fn until(self) -> Option<Release> {
-        match self {
-            Deviation::TumblingWindow
-            | Deviation::TimePerCommand
-            | Deviation::JudgedAlone
-            | Deviation::WatchdogAtOnce
-            | Deviation::ReadyByItsOwnWord
-            | Deviation::NoStopCommandWhenSick => None,
-        }
+        None
     }
 }
 

@@ -19,8 +19,11 @@ pub mod names;
 pub mod native;
 pub mod read;
 pub mod readiness;
+mod refuse;
 pub mod release;
 pub mod service;
+pub mod slices;
+pub mod sockets;
 pub mod supervised;
 
 use std::path::PathBuf;
@@ -102,11 +105,13 @@ pub enum Error {
 
 /// The units of a tree.
 pub fn generate(plan: &Plan, options: &Options) -> Result<Rendering, Error> {
-    match options.mode {
+    let rendering = match options.mode {
         Mode::Native => native::render(plan, options),
         Mode::Supervised => supervised::render(plan, options),
         Mode::Auto => auto::render(plan, options),
-    }
+    }?;
+    refuse::refuse(&rendering)?;
+    Ok(rendering)
 }
 
 impl Rendering {
@@ -142,7 +147,7 @@ pub struct Choice {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// For a system's manager of the oldest release.

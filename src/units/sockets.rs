@@ -1,0 +1,1 @@
+//! Socket units for `listen`.
