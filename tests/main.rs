@@ -22,6 +22,7 @@ mod settings;
 mod simulate;
 mod sockets;
 mod stopping;
+mod subtree;
 mod survival;
 mod systemd;
 mod tidy;
