@@ -48,7 +48,7 @@ pub(super) struct Trees {
     /// Set a variable of the trees
     #[cfg_attr(feature = "full", arg(long = "var", value_name = "NAME=VALUE", value_parser = variable))]
     pub(super) vars: Vec<(String, String)>,
-    /// Only the subtree at this path, as a tree of its own; its paths stay
+    /// Only the subtree at this path, as a tree of its own
     #[cfg_attr(feature = "full", arg(long, value_name = "PATH"))]
     pub(super) at: Option<String>,
     /// Be an init where this is not PID 1
