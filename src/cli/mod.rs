@@ -22,6 +22,7 @@ mod logs;
 mod page;
 mod passing;
 mod plan;
+mod ready;
 mod release;
 mod reload;
 mod replay;
@@ -89,6 +90,7 @@ enum Verb {
     Upgrade(upgrade::Args),
     Units(units::Args),
     Sweep(sweep::Args),
+    Ready(ready::Args),
     Completions(completions::Args),
 }
 
@@ -137,6 +139,7 @@ pub fn main() -> ExitCode {
         Verb::Upgrade(args) => upgrade::run(args),
         Verb::Units(args) => units::run(args),
         Verb::Sweep(args) => sweep::run(args),
+        Verb::Ready(args) => ready::run(args),
         Verb::Completions(args) => completions::run(args),
     }
 }

@@ -96,6 +96,15 @@ pub fn unblock() {
     }
 }
 
+/// As [`unblock`], and SIGPIPE too is what it was: for another program that is executed in this one's place.
+pub fn give_back() {
+    unblock();
+    if !PIPE.load(Ordering::Relaxed) {
+        // SAFETY: plain call.
+        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    }
+}
+
 /// Blocks every signal; those that were blocked when this program was executed.
 pub(crate) fn block() -> u64 {
     let before = set_mask(u64::MAX);

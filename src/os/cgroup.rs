@@ -49,15 +49,7 @@ impl Cgroups {
         // What keeper and daemon may have made for themselves is not what services are in.
         let own = own.strip_suffix(SELF).map_or(own.as_str(), |own| own.trim_end_matches('/'));
         let own = if own.is_empty() { "/" } else { own };
-        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-        let mount = mounts.lines().find_map(|line| {
-            let (before, after) = line.split_once(" - ")?;
-            let mut fields = before.split(' ').skip(3);
-            let (root, at) = (fields.next()?, fields.next()?);
-            // Mounted is the part of the hierarchy below `root`.
-            let below = Path::new(own).strip_prefix(root).ok()?;
-            after.starts_with("cgroup2 ").then(|| Path::new(at).join(below))
-        })?;
+        let mount = mounted(own)?;
         let id = id_of(state).ok()?;
         let root = mount.join(&id);
         match fs::create_dir(&root) {
@@ -260,8 +252,26 @@ fn is_empty(events: &mut File) -> bool {
     !text[..n].windows(11).any(|w| w == b"populated 1")
 }
 
+/// The directory of the group that this process itself is in.
+pub(super) fn own_directory() -> Option<PathBuf> {
+    mounted(&group_of("self")?)
+}
+
+/// The directory of a group of the v2 hierarchy.
+fn mounted(group: &str) -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    mounts.lines().find_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        let mut fields = before.split(' ').skip(3);
+        let (root, at) = (fields.next()?, fields.next()?);
+        // Mounted is the part of the hierarchy below `root`.
+        let below = Path::new(group).strip_prefix(root).ok()?;
+        after.starts_with("cgroup2 ").then(|| Path::new(at).join(below))
+    })
+}
+
 /// What `/proc/PID/cgroup` says of the v2 hierarchy.
-fn group_of(pid: &str) -> Option<String> {
+pub(super) fn group_of(pid: &str) -> Option<String> {
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     groups
         .lines()

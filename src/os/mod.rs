@@ -3,6 +3,8 @@
 //! Nothing here decides. A process is asked for with [`Launch`]; what becomes of it comes to its sink, in
 //! order.
 
+#[cfg(feature = "full")]
+pub mod aside;
 pub mod bank;
 mod census;
 mod cgroup;

@@ -63,6 +63,11 @@ impl Os {
     }
 }
 
+/// The pressure on the control group that this process itself is in.
+pub fn around() -> Pressure {
+    super::cgroup::own_directory().and_then(|dir| of_group(&dir)).or_else(of_machine).unwrap_or_else(load)
+}
+
 fn of_group(dir: &Path) -> Option<Pressure> {
     let read = |name: &str| average(&fs::read_to_string(dir.join(name)).ok()?, "some");
     let cpu = read("cpu.pressure")?;

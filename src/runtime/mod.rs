@@ -15,12 +15,12 @@
 pub mod applied;
 mod block;
 pub mod faults;
-mod health;
+pub(crate) mod health;
 mod inbox;
 mod journal;
 mod kernel;
 mod publish;
-mod readiness;
+pub(crate) mod readiness;
 pub mod reload;
 mod rows;
 mod sockets;

@@ -15,7 +15,7 @@
 
 mod schedule;
 mod starved;
-mod watch;
+pub(crate) mod watch;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ use watch::{Moment, Todo, Watch};
 
 /// A moment that is heard of later than this was missed by woodward, not by the service: ten times the longest that a
 /// task waits on a processor shared by a hundred.
-const LATE: Duration = Duration::from_secs(1);
+pub(crate) const LATE: Duration = Duration::from_secs(1);
 
 /// What a service says of its own liveness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -34,7 +34,7 @@ use crate::tree::{Check, Health};
 const HEARING: Duration = Duration::from_millis(100);
 
 /// The watch over one generation.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     every: Duration,
     timeout: Duration,
     misses: u32,
@@ -62,21 +62,21 @@ enum State {
 
 /// What is known when something is due.
 #[derive(Clone, Copy)]
-pub(super) struct Moment<'a> {
-    pub(super) now: Time,
+pub(crate) struct Moment<'a> {
+    pub(crate) now: Time,
     /// Something it relies on is down.
-    pub(super) down: bool,
+    pub(crate) down: bool,
     /// Something it relies on misses answers.
-    pub(super) doubt: bool,
+    pub(crate) doubt: bool,
     /// The daemon did not run when this was due.
-    pub(super) late: bool,
+    pub(crate) late: bool,
     /// Reads the pressure on it.
-    pub(super) pressure: &'a dyn Fn() -> Pressure,
+    pub(crate) pressure: &'a dyn Fn() -> Pressure,
 }
 
 /// What is to be done about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Todo {
+pub(crate) enum Todo {
     /// Ask question n.
     Ask(u32),
     /// Nobody waits for an answer any more.
@@ -97,7 +97,7 @@ pub(super) enum Todo {
 
 impl Watch {
     /// Over one that has just become ready; the n-th watch of this daemon.
-    pub(super) fn new(health: &Health, n: u32, now: Time) -> Watch {
+    pub(crate) fn new(health: &Health, n: u32, now: Time) -> Watch {
         let phase = Phase::nth(n);
         let from = now + health.start_after;
         let watchdog = if let Check::Watchdog(time) = health.check { Some(time) } else { None };
@@ -119,19 +119,19 @@ impl Watch {
     }
 
     /// When it has to be looked at.
-    pub(super) fn next(&self) -> Time {
+    pub(crate) fn next(&self) -> Time {
         match self.state {
             State::Waiting(at) | State::Asking { until: at, .. } => at,
         }
     }
 
     /// It has missed answers and not yet given one.
-    pub(super) fn is_doubtful(&self) -> bool {
+    pub(crate) fn is_doubtful(&self) -> bool {
         (self.missed > 0 || self.graced) && !self.suspended
     }
 
     /// Its moment has come.
-    pub(super) fn due(&mut self, moment: &Moment<'_>) -> Vec<Todo> {
+    pub(crate) fn due(&mut self, moment: &Moment<'_>) -> Vec<Todo> {
         if self.watchdog.is_none() && matches!(self.state, State::Waiting(_)) {
             return self.ask(moment);
         }
@@ -160,7 +160,7 @@ impl Watch {
 
     /// There is no process to be watched just now: a lazy service that waits for its first connection, which a check
     /// would be.
-    pub(super) fn skip(&mut self, now: Time) {
+    pub(crate) fn skip(&mut self, now: Time) {
         (self.missed, self.graced, self.hearing, self.good) = (0, false, None, now);
         self.state = State::Waiting(self.watchdog.map_or_else(|| self.slot(now), |time| now + time));
     }
@@ -179,7 +179,7 @@ impl Watch {
     }
 
     /// Question n has been answered; one that nobody asks any more is not heard.
-    pub(super) fn answered(&mut self, n: u32, answer: Result<(), String>, moment: &Moment<'_>) -> Vec<Todo> {
+    pub(crate) fn answered(&mut self, n: u32, answer: Result<(), String>, moment: &Moment<'_>) -> Vec<Todo> {
         match self.state {
             State::Asking { n: open, .. } if open == n => match answer {
                 Ok(()) => {
@@ -193,14 +193,14 @@ impl Watch {
     }
 
     /// `WATCHDOG=1`.
-    pub(super) fn alive(&mut self, moment: &Moment<'_>) -> Vec<Todo> {
+    pub(crate) fn alive(&mut self, moment: &Moment<'_>) -> Vec<Todo> {
         let Some(time) = self.watchdog else { return Vec::new() };
         self.state = State::Waiting(moment.now + time);
         self.is_good(moment)
     }
 
     /// `WATCHDOG_USEC=`: from now on this often; it is a sign of life too.
-    pub(super) fn watchdog_every(&mut self, time: Duration, moment: &Moment<'_>) -> Vec<Todo> {
+    pub(crate) fn watchdog_every(&mut self, time: Duration, moment: &Moment<'_>) -> Vec<Todo> {
         if self.watchdog.is_some() {
             self.watchdog = Some(time);
         }

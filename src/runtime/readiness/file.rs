@@ -24,8 +24,18 @@ impl Mark {
 
     /// Now.
     pub(crate) async fn of(path: &Path) -> Mark {
+        Mark::from(tokio::fs::metadata(path).await)
+    }
+
+    /// Now, for whoever may wait for the disk.
+    #[cfg(feature = "full")]
+    pub(crate) fn now(path: &Path) -> Mark {
+        Mark::from(std::fs::metadata(path))
+    }
+
+    fn from(found: std::io::Result<std::fs::Metadata>) -> Mark {
         let nanos = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
-        Mark(tokio::fs::metadata(path).await.ok().map(|m| {
+        Mark(found.ok().map(|m| {
             (m.dev(), m.ino(), m.size(), nanos(m.mtime(), m.mtime_nsec()), nanos(m.ctime(), m.ctime_nsec()))
         }))
     }
@@ -50,6 +60,18 @@ pub(crate) async fn file(path: &Path, before: Mark, contains: Option<&str>) -> R
         .map_err(|e| NotReady::because(path.display(), &e))?;
     let found = content.windows(text.len().max(1)).any(|w| w == text.as_bytes());
     if found { Ok(()) } else { Err(NotReady(format!("{}: does not contain {text:?}", path.display()))) }
+}
+
+/// The file at `path` was last changed at `since` (since 1970, by the wall clock) or later.
+#[cfg(feature = "full")]
+pub(crate) async fn written_since(path: &Path, since: Duration) -> Result<(), NotReady> {
+    let file = tokio::fs::metadata(path).await.map_err(|e| NotReady::because(path.display(), &e))?;
+    let second = u64::try_from(file.ctime()).unwrap_or(0);
+    let changed = Duration::new(second, u32::try_from(file.ctime_nsec()).unwrap_or(0));
+    if changed >= since {
+        return Ok(());
+    }
+    Err(NotReady(format!("{}: not written since the start", path.display())))
 }
 
 /// The file at `path` was last written at most `max_age` ago, by the wall clock.

@@ -14,10 +14,15 @@ mod net;
 use std::future::Future;
 use std::time::Duration;
 
-pub(crate) use corbaloc::corbaloc;
+use crate::tree::Probe;
+
+use corbaloc::corbaloc;
+#[cfg(feature = "full")]
+pub(crate) use file::written_since;
 pub(crate) use file::{Mark, file, fresh};
-pub(crate) use http::http;
-pub(crate) use net::{newline, tcp, unix};
+use http::http;
+pub(crate) use net::newline;
+use net::{tcp, unix};
 
 /// Pause after the first attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -25,6 +30,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Time-out of an attempt that asks over a socket or reads a file.
 pub(crate) const ATTEMPT: Duration = Duration::from_secs(3);
+/// Time-out of one run of a probe command.
+pub(crate) const COMMAND: Duration = Duration::from_secs(10);
 
 /// Why an attempt did not succeed, as one clause: `127.0.0.1:3201: connection refused`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +47,17 @@ impl NotReady {
             _ => NotReady(format!("{what}: {error}")),
         }
     }
+}
+
+/// Asks a condition that needs no process of its own to be asked; `None`: that is not one of them.
+pub(crate) async fn ask(probe: &Probe) -> Option<Result<(), NotReady>> {
+    Some(match probe {
+        Probe::Tcp(address) => tcp(address).await,
+        Probe::Unix(path) => unix(path).await,
+        Probe::Http { url, status } => http(url, *status).await,
+        Probe::Corbaloc(reference) => corbaloc(reference).await,
+        Probe::Exec(_) | Probe::Notify | Probe::Fd(_) | Probe::Log(_) | Probe::File { .. } => return None,
+    })
 }
 
 /// Attempts until one succeeds. `tell` hears of each reason that differs from the one before.

@@ -1,7 +1,6 @@
 //! From the readiness condition of a plan to the attempts that prove it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
@@ -12,11 +11,8 @@ use super::commands::{self, Additions};
 use super::seat::Seat;
 use crate::os::ProcessEvent;
 use crate::record::words;
-use crate::runtime::readiness::{self, ATTEMPT, Mark, NotReady, until};
+use crate::runtime::readiness::{self, ATTEMPT, COMMAND, Mark, NotReady, until};
 use crate::tree::Probe;
-
-/// Time-out of one run of a probe command.
-const COMMAND: Duration = Duration::from_secs(10);
 
 /// Begins to look for readiness; the seat is told. `None`: nothing to be done but wait for the service's own word.
 pub(super) fn seek(
@@ -57,14 +53,11 @@ pub(super) fn seek(
 /// Asks a probe that can be asked again.
 pub(in crate::runtime) async fn ask_once(seat: &Arc<Seat>, probe: &Probe) -> Result<(), NotReady> {
     match probe {
-        Probe::Tcp(address) => readiness::tcp(address).await,
-        Probe::Unix(path) => readiness::unix(path).await,
-        Probe::Http { url, status } => readiness::http(url, *status).await,
-        Probe::Corbaloc(reference) => readiness::corbaloc(reference).await,
         Probe::Exec(command) => run_once(seat, command, Vec::new()).await,
-        Probe::Notify | Probe::Fd(_) | Probe::Log(_) | Probe::File { .. } => {
-            Err(NotReady("it cannot be asked again".to_owned()))
-        }
+        _ => match readiness::ask(probe).await {
+            Some(answer) => answer,
+            None => Err(NotReady("it cannot be asked again".to_owned())),
+        },
     }
 }
 
