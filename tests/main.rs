@@ -28,5 +28,6 @@ mod systemd;
 mod tidy;
 mod trees;
 mod unit_files;
+mod unit_place;
 mod units;
 mod upgrade;

@@ -178,11 +178,21 @@ fn refused(error: &clap::Error) -> ExitCode {
             let text = error.render().to_string();
             let text = text.strip_prefix("error: ").unwrap_or(&text);
             let what: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
-            let verb = std::env::args().nth(1).filter(|word| !word.starts_with('-')).unwrap_or_default();
-            let hint = format!("woodward {verb} --help").replace("  ", " ");
+            let hint = format!("woodward {}--help", verbs(std::env::args().skip(1)));
             Failure::usage(format!("cannot read the command line: {}", what.join(" "))).hint(hint).report()
         }
     }
+}
+
+/// The verbs a command line begins with, each with a blank behind it.
+fn verbs(words: impl Iterator<Item = String>) -> String {
+    let (mut at, mut verbs) = (command(), String::new());
+    for word in words {
+        let Some(verb) = at.find_subcommand(&word).cloned() else { break };
+        verbs.push_str(&format!("{word} "));
+        at = verb;
+    }
+    verbs
 }
 
 #[cfg(test)]
@@ -201,10 +211,24 @@ mod tests {
         for verb in line.get_subcommands_mut() {
             assert!(verb.get_about().is_some(), "{} has no description", verb.get_name());
             pages.push(verb.render_help().to_string());
+            for verb in verb.get_subcommands_mut() {
+                assert!(verb.get_about().is_some(), "{} has no description", verb.get_name());
+                pages.push(verb.render_help().to_string());
+            }
         }
         for text in pages.iter().flat_map(|page| page.lines()) {
             assert!(text.chars().count() <= style::WIDTH, "too wide: {text}");
         }
+    }
+
+    #[test]
+    fn the_hint_names_the_verb_that_was_meant() {
+        let check = |words: &[&str], hint: &str| {
+            assert_eq!(verbs(words.iter().map(|word| (*word).to_owned())), hint, "{words:?}");
+        };
+        check(&["status", "--nonsense"], "status ");
+        check(&["units", "generate", "--nonsense"], "units generate ");
+        check(&["--nonsense"], "");
     }
 
     #[test]

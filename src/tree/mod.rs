@@ -56,6 +56,7 @@ pub use expand::relative;
 pub use files::Files;
 pub(crate) use hints::nearest;
 pub use instance::instantiate;
+pub(crate) use layers::plain;
 pub use plan::*;
 pub use resources::Resources;
 pub use said::Said;

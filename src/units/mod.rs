@@ -14,6 +14,7 @@ pub mod auto;
 pub mod deviation;
 pub mod escape;
 mod hardening;
+pub mod manifest;
 pub mod model;
 pub mod names;
 pub mod native;

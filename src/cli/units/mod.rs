@@ -7,7 +7,10 @@
 //! ```
 
 mod asked;
+mod check;
+mod diff;
 mod generate;
+mod place;
 mod said;
 mod systemctl;
 
@@ -27,11 +30,15 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Verb {
     Generate(generate::Args),
+    Check(check::Args),
+    Diff(diff::Args),
 }
 
 /// Does it.
 pub fn run(args: Args) -> ExitCode {
     report::end(match args.verb {
         Verb::Generate(args) => generate::run(&args),
+        Verb::Check(args) => check::run(&args),
+        Verb::Diff(args) => diff::run(&args),
     })
 }

@@ -1,11 +1,15 @@
 //! What a rendering says of itself: which units, how they were made, where they mean something else than the tree.
 //! For people on standard error, so that units may go to standard output; as an object with `--json`.
 
+use std::path::Path;
+
 use serde::Serialize;
 
+use super::super::report::{self, Code, Failure};
 use super::super::style::{WIDTH, blanks, wrap};
 use super::asked::Rendered;
 use crate::units::Mode;
+use crate::units::manifest::{File, Step, What};
 
 /// The report of a rendering.
 #[derive(Debug, Serialize)]
@@ -22,6 +26,27 @@ pub struct Report {
     pub choices: Vec<Choice>,
     /// In tree order.
     pub deviations: Vec<Deviation>,
+    /// What became of the files; null: none were written or compared.
+    pub files: Option<Files>,
+}
+
+/// A directory of units, by what had to be done in it.
+#[derive(Debug, Serialize)]
+pub struct Files {
+    /// Where.
+    pub directory: String,
+    /// It was done.
+    pub written: bool,
+    /// Names of files that were not there.
+    pub new: Vec<String>,
+    /// Names of files with another text.
+    pub changed: Vec<String>,
+    /// Names of files that the tree no longer has.
+    pub removed: Vec<String>,
+    /// How many were as they shall be.
+    pub same: usize,
+    /// Drop-ins of units that went: they stay.
+    pub drop_ins: Vec<String>,
 }
 
 /// A unit.
@@ -31,6 +56,9 @@ pub struct Unit {
     pub name: String,
     /// Path of its child.
     pub path: String,
+    /// The whole file, if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
 }
 
 /// How a subtree was made.
@@ -69,7 +97,7 @@ impl Report {
             units: rendering
                 .units
                 .iter()
-                .map(|unit| Unit { name: unit.name.clone(), path: unit.path.clone() })
+                .map(|unit| Unit { name: unit.name.clone(), path: unit.path.clone(), text: None })
                 .collect(),
             choices: rendering
                 .choices
@@ -90,11 +118,56 @@ impl Report {
                     accepted: accepted(deviates.deviation),
                 })
                 .collect(),
+            files: None,
         }
     }
 
+    /// With the texts of the files.
+    pub fn texts(&mut self, files: &[File]) {
+        for (unit, file) in self.units.iter_mut().zip(files) {
+            unit.text = Some(file.text.clone());
+        }
+    }
+
+    /// With what must be done in a directory.
+    pub fn files(&mut self, dir: &Path, steps: &[Step]) {
+        let names = |what| {
+            let steps = steps.iter().filter(|step| step.what == what);
+            steps.map(|step| step.name.clone()).collect::<Vec<_>>()
+        };
+        let removed = names(What::Removed);
+        let drop_ins = removed.iter().map(|name| format!("{name}.d")).filter(|name| dir.join(name).is_dir());
+        self.files = Some(Files {
+            directory: dir.display().to_string(),
+            written: false,
+            new: names(What::New),
+            changed: names(What::Changed),
+            same: names(What::Same).len(),
+            drop_ins: drop_ins.collect(),
+            removed,
+        });
+    }
+
+    /// It has been done.
+    pub fn done(&mut self) {
+        self.files.iter_mut().for_each(|files| files.written = true);
+    }
+
+    /// Warnings about the tree, then what became of it.
+    pub fn tell(&self, rendered: &Rendered, json: bool) -> Result<(), Failure> {
+        rendered.warnings.iter().for_each(|warning| eprintln!("{warning}"));
+        if !json {
+            eprint!("{}", self.text());
+            return Ok(());
+        }
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|error| Failure::new(Code::Failed, format!("cannot write the report: {error}")))?;
+        report::print(&(text + "\n"));
+        Ok(())
+    }
+
     /// For people.
-    pub fn text(&self) -> String {
+    fn text(&self) -> String {
         let n = self.units.len();
         let how = if self.mode == Mode::Auto.name() { String::new() } else { format!(", {}", self.mode) };
         let mut out = format!(
@@ -109,6 +182,15 @@ impl Report {
         for deviates in &self.deviations {
             let accepted = if deviates.accepted { ", accepted" } else { "" };
             out += &entry(&format!("{}: {}{accepted}", deviates.path, deviates.name), &deviates.text);
+        }
+        if let Some(files) = self.files.as_ref().filter(|files| files.written) {
+            let Files { directory, new, changed, removed, same, drop_ins, .. } = files;
+            let [new, changed, removed] = [new, changed, removed].map(Vec::len);
+            out +=
+                &format!("{directory}: {new} new, {changed} changed, {removed} removed, {same} as before\n");
+            for name in drop_ins {
+                out += &format!("{directory}/{name} stays: drop-ins are yours\n");
+            }
         }
         out
     }
