@@ -190,18 +190,14 @@ fn units_hold_nothing_of_the_machine_that_made_them() {
     let tree = r#"
 id = "t"
 [[child]]
-id          = "web"
-command     = ["${dir}/bin/${host}", "${env.NOT_FOR_UNITS:-default}", "${env.FOR_UNITS:-default}"]
-environment = { FILE = "${dir}" }
+id      = "web"
+command = ["${dir}/bin/${host}", "${env.NOT_FOR_UNITS:-default}", "${env.FOR_UNITS:-default}"]
 "#;
     let desk = Desk::new(tree);
     let fixed = ["--host", "gas01", "--dir", "/usr/share/trees", "--program", "/usr/bin/woodward"];
     let said = desk.check("generate", &[&fixed[..], &["--env", "FOR_UNITS=let-in"]].concat(), 0, &[]);
     assert!(said.contains("/usr/share/trees/bin/gas01 default let-in"), "{said}");
-    assert!(
-        said.contains("from /usr/share/trees/t.toml") && said.contains("FILE=/usr/share/trees\n"),
-        "{said}"
-    );
+    assert!(said.contains("from /usr/share/trees/t.toml") && !said.contains("is not found"), "{said}");
     let here = desk.dir.path().display().to_string();
     assert!(!said.contains(&here) && !said.contains("secret"), "{said}");
     let said = desk.check("generate", &[&fixed[..], &["--env", "NOT_FOR_UNITS"]].concat(), 0, &[]);
@@ -219,6 +215,6 @@ fn a_broken_tree_writes_nothing_and_ends_with_78() {
     );
     assert!(!desk.units().exists());
     desk.check("generate", &["--mode", "nativ"], 64, &["native, supervised, auto"]);
-    desk.check("generate", &["--accept", "x"], 64, &["tumbling-window"]);
+    desk.check("generate", &["--accept", "x"], 64, &["one of "]);
     desk.check("generate", &["--systemd", "249"], 64, &["from 252 on"]);
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::super::check::{reading, variable};
 use super::super::report::{Code, Failure};
 use super::systemctl;
-use crate::tree::{self, Diagnostic, Plan};
+use crate::tree::{self, Diagnostic, Plan, Severity};
 use crate::units::{self, Deviation, Mode, Options, Release, Rendering, Scope};
 
 /// Which tree, and how it becomes units.
@@ -64,7 +64,7 @@ pub struct Rendered {
     pub options: Options,
     /// The units.
     pub rendering: Rendering,
-    /// Warnings about the tree.
+    /// Warnings about the tree; about this host only if the units are for it.
     pub warnings: Vec<Diagnostic>,
 }
 
@@ -76,7 +76,11 @@ impl Asked {
         let options = self.options(how);
         let rendering = units::generate(&plan, &options)
             .map_err(|error| Failure::new(Code::Config, error.to_string()))?;
-        Ok(Rendered { plan, options, rendering, warnings: reading.diagnostics })
+        let mut warnings = reading.diagnostics;
+        if self.host.is_some() || self.dir.is_some() {
+            warnings.retain(|warning| warning.severity != Severity::Host);
+        }
+        Ok(Rendered { plan, options, rendering, warnings })
     }
 
     /// How the tree is read: as on the host where the units will run, without what is here by chance.
