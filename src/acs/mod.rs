@@ -9,13 +9,21 @@
 //! Everything that is wrong is said with file, line and column, in the form of the diagnostics of trees; with one error
 //! there is no tree at all.
 
+mod kept;
 pub mod model;
+mod place;
 mod project;
 mod read;
+mod summary;
 mod text;
+mod write;
 mod xml;
 
+use std::collections::BTreeMap;
+
 use crate::tree::{Diagnostic, Report, Severity};
+
+pub use kept::{Hand, changes, hand};
 
 use model::Deployment;
 
@@ -39,6 +47,49 @@ pub struct Input {
     pub project: Option<File>,
     /// A definition of services.
     pub definition: Option<File>,
+}
+
+/// What is said of an import besides its files.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The instance; else that of the project, the definition, or 0.
+    pub instance: Option<u8>,
+    /// Host of manager and services; else that of project, definition or the only services daemon.
+    pub manager_host: Option<String>,
+    /// Hosts of single containers, and of all that nobody else gives one.
+    pub hosts: Vec<(Option<String>, String)>,
+    /// Short name of this host.
+    pub here: String,
+    /// Trees that are there already, by host: their containers keep their ports.
+    pub there: BTreeMap<String, String>,
+}
+
+/// What an import makes.
+#[derive(Clone, Debug)]
+pub struct Import {
+    /// Tree files by host.
+    pub trees: BTreeMap<String, String>,
+    /// Warnings.
+    pub said: Vec<Diagnostic>,
+    /// What was read and where it went, for people; several lines.
+    pub summary: String,
+}
+
+/// Makes trees. With them come the warnings; without them, all errors and warnings.
+pub fn import(input: &Input, options: &Options) -> Result<Import, Vec<Diagnostic>> {
+    let mut report = Report::default();
+    let deployment = deployment(&mut report, input);
+    // With errors in the files, what follows from them would only be said twice.
+    if report.errors() > 0 {
+        return Err(report.finish().1);
+    }
+    let placement = place::place(&mut report, &deployment, options);
+    if report.errors() > 0 {
+        return Err(report.finish().1);
+    }
+    let trees = placement.hosts.keys().map(|host| (host.clone(), write::tree(&placement, host))).collect();
+    let summary = summary::text(&deployment, &placement);
+    Ok(Import { trees, said: report.finish().1, summary })
 }
 
 /// Reads a deployment. With it come the warnings; without one, all errors and warnings.

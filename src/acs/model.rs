@@ -87,8 +87,6 @@ pub struct Container {
     pub host: Host,
     /// The manager has it started when a component is wanted; so it is nobody's child.
     pub on_demand: bool,
-    /// An idle one is stopped after this.
-    pub keep_alive: Option<Duration>,
     /// Words added to its command line.
     pub flags: Vec<String>,
     /// Words like `archiveContainer`.

@@ -2,6 +2,7 @@
 //! with another name than its directory is a copy that somebody left there.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::model::{Component, Container, Deployment, Host, Lang, Manager};
 use super::xml::{self, Element};
@@ -15,6 +16,7 @@ const CONTAINER: [&str; 8] =
 const DEPLOY: [&str; 5] = ["Host", "StartOnDemand", "TypeModifiers", "Flags", "KeepAliveTime"];
 const COMPONENT: [&str; 8] =
     ["Name", "Code", "Type", "Container", "ImplLang", "Default", "Autostart", "KeepAliveTime"];
+const COMPONENT_OWN: [&str; 4] = ["Code", "Type", "Default", "KeepAliveTime"];
 const MANAGER_OWN: [&str; 4] =
     ["Timeout", "ClientPingInterval", "AdministratorPingInterval", "ServerThreads"];
 const MANAGER: [&str; 5] =
@@ -106,12 +108,20 @@ fn manager(report: &mut Report, root: Element<'_, '_>, deployment: &mut Deployme
     root.strangers(report, &MANAGER, &["Startup", "ServiceComponents", "ServiceDaemons", "LoggingConfig"]);
     count(&mut deployment.left_to_acs, root, &MANAGER_OWN, &["ServiceComponents", "LoggingConfig"]);
     let mut manager = Manager::default();
-    if let Some(ping) = root.seconds(report, "ContainerPingInterval") {
-        manager.ping = ping;
-    }
+    manager.ping = ping(report, root, "ContainerPingInterval").unwrap_or(manager.ping);
     manager.startup = list(root.child("Startup"));
     manager.daemons = list(root.child("ServiceDaemons"));
     deployment.manager = manager;
+}
+
+/// How often a container is asked. ACS ignores less than a second.
+fn ping(report: &mut Report, of: Element<'_, '_>, name: &str) -> Option<Duration> {
+    let time = of.seconds(report, name)?;
+    if let Some(said) = of.get(name).filter(|_| time < Duration::from_secs(1)) {
+        report.warning(said.span, format!("{name} of {} s: ACS ignores what is below 1 s", said.value));
+        return None;
+    }
+    Some(time)
 }
 
 /// A list of strings: child elements of any name, the value in the attribute `string`.
@@ -154,6 +164,7 @@ fn container(report: &mut Report, root: Element<'_, '_>, name: String, deploymen
     let deploy = root.child("DeployInfo");
     if let Some(deploy) = deploy {
         deploy.strangers(report, &DEPLOY, &[]);
+        count(&mut deployment.left_to_acs, deploy, &["KeepAliveTime"], &[]);
     }
     let said = |name: &str| deploy.and_then(|deploy| deploy.get(name)).map(|said| said.value);
     let words = |name: &str| said(name).unwrap_or_default().split_whitespace().map(str::to_owned).collect();
@@ -163,24 +174,13 @@ fn container(report: &mut Report, root: Element<'_, '_>, name: String, deploymen
         Some("*") => Host::Any,
         Some(host) => Host::Named(host.to_owned()),
     };
-    let whole_second = std::time::Duration::from_secs(1);
-    let mut ping = root.seconds(report, "PingInterval");
-    if let (Some(short), Some(said)) = (ping.filter(|ping| *ping < whole_second), root.get("PingInterval")) {
-        let message = format!(
-            "PingInterval of {} s is below 1 s: ACS ignores it, and so does the tree",
-            short.as_secs_f64()
-        );
-        report.warning(said.span, message);
-        ping = None;
-    }
-    let keep_alive = deploy.filter(|_| !said("KeepAliveTime").is_some_and(|time| time.starts_with('-')));
+    let ping = ping(report, root, "PingInterval");
     let container = Container {
         lang: lang(report, root, "ImplLang"),
         ping,
         use_ifr: root.boolean(report, "UseIFR").unwrap_or(true),
         host,
         on_demand: deploy.and_then(|deploy| deploy.boolean(report, "StartOnDemand")).unwrap_or(false),
-        keep_alive: keep_alive.and_then(|deploy| deploy.seconds(report, "KeepAliveTime")),
         flags: words("Flags"),
         modifiers: words("TypeModifiers"),
         place: root.span(),
@@ -220,6 +220,9 @@ fn below(report: &mut Report, root: Element<'_, '_>, name: String, deployment: &
 
 fn component(report: &mut Report, element: Element<'_, '_>, name: String, deployment: &mut Deployment) {
     element.strange_attributes(report, &COMPONENT);
+    for own in COMPONENT_OWN.iter().filter(|own| element.get(own).is_some()) {
+        *deployment.left_to_acs.entry(format!("{own} of components")).or_default() += 1;
+    }
     let nested = element.children().filter(|child| child.get("Name").is_some());
     let nested: Vec<(Element<'_, '_>, String)> = nested
         .map(|child| (child, format!("{name}/{}", child.get("Name").map_or("", |said| said.value))))

@@ -13,9 +13,11 @@ mod command;
 mod completions;
 mod daemon;
 mod detail;
+mod differing;
 mod events;
 mod hints;
 mod hold;
+mod import;
 mod is_up;
 mod last;
 mod logs;
@@ -68,6 +70,7 @@ enum Verb {
     #[command(hide = true)]
     Trial(daemon::Args),
     Check(check::Args),
+    Import(import::Args),
     Plan(plan::Args),
     Simulate(simulate::Args),
     Replay(replay::Args),
@@ -117,6 +120,7 @@ pub fn main() -> ExitCode {
         Verb::Daemon(args) => daemon::run(args),
         Verb::Trial(args) => trial::run(args),
         Verb::Check(args) => check::run(args),
+        Verb::Import(args) => import::run(args),
         Verb::Plan(args) => plan::run(args),
         Verb::Simulate(args) => simulate::run(args),
         Verb::Replay(args) => replay::run(args),
