@@ -23,6 +23,7 @@ mod simulate;
 mod sockets;
 mod stopping;
 mod subtree;
+mod supervised;
 mod survival;
 mod systemd;
 mod tidy;

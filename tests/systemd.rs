@@ -24,16 +24,24 @@ pub struct Systemd {
 impl Systemd {
     /// With the units of this repository; `change` may change a file: name, text.
     pub fn up(tree: &str, change: impl Fn(&str, String) -> String) -> Systemd {
+        Systemd::with(tree, |_, units| {
+            for file in ["woodward.service", "woodward@.service"] {
+                let text = fs::read_to_string(repository("units").join(file)).expect("a unit");
+                fs::write(units.join(file), change(file, text)).expect("written");
+            }
+        })
+    }
+
+    /// With the units that `write` writes: it is told the file of the tree and the directory for units.
+    pub fn with(tree: &str, write: impl FnOnce(&Path, &Path)) -> Systemd {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("woodward-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
         let (units, trees) = (dir.path().join("units"), dir.path().join("trees"));
         fs::create_dir(&units).and_then(|()| fs::create_dir(&trees)).expect("made");
-        fs::write(trees.join("t.toml"), tree).expect("written");
-        for file in ["woodward.service", "woodward@.service"] {
-            let text = fs::read_to_string(repository("units").join(file)).expect("a unit");
-            fs::write(units.join(file), change(file, text)).expect("written");
-        }
+        let file = trees.join("t.toml");
+        fs::write(&file, tree).expect("written");
+        write(&file, &units);
         let bed = Systemd { name, _dir: dir };
         let bind = |from: &Path, to: &str| format!("{}:{to}", from.display());
         let (program, trees) = (bind(&program(), "/usr/bin/woodward"), bind(&trees, "/etc/woodward/trees"));
@@ -56,7 +64,7 @@ impl Systemd {
     /// A shell script inside; what it prints. It must succeed.
     pub fn sh(&self, script: &str) -> String {
         let out = self.bed("exec", ["--", "sh", "-c", script].map(OsStr::new));
-        assert!(out.status.success(), "{script}: {}\n{}", text(&out), self.journal());
+        assert!(out.status.success(), "{script}: {}\n{}", text(&out), self.journal_of("*.service"));
         String::from_utf8_lossy(&out.stdout).trim().to_owned()
     }
 
@@ -69,14 +77,19 @@ impl Systemd {
     pub fn wait(&self, script: &str) {
         let end = Instant::now() + PATIENCE;
         while !self.holds(script) {
-            assert!(Instant::now() < end, "in vain: {script}\n{}", self.journal());
+            assert!(Instant::now() < end, "in vain: {script}\n{}", self.journal_of("*.service"));
             sleep(Duration::from_millis(50));
         }
     }
 
     /// All messages of woodward's unit.
     pub fn journal(&self) -> String {
-        text(&self.bed("journal", ["-u", "woodward", "-o", "cat", "--no-pager"].map(OsStr::new)))
+        self.journal_of("woodward")
+    }
+
+    /// All messages of the units of this pattern.
+    pub fn journal_of(&self, units: &str) -> String {
+        text(&self.bed("journal", ["-u", units, "-o", "cat", "--no-pager"].map(OsStr::new)))
     }
 
     /// A property of woodward's unit.
