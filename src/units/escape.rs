@@ -6,6 +6,7 @@
 //! | one text up to the end of the line (`Description=`, a path) | [`text`], [`specifiers`] |
 //! | words with blanks between them (`Environment=`, `ReadOnlyPaths=`) | [`word`] |
 //! | a command line | [`command`] |
+//! | an address (`Documentation=`) | [`address`] |
 //! | directories with colons between them (`ExecSearchPath=`) | [`colons`] |
 //! | a piece of a script of `sh -c` | [`shell`] |
 //!
@@ -23,7 +24,8 @@ pub fn specifiers(text: &str) -> String {
 /// Free text for people up to the end of the line: what would end the line becomes a blank. A backslash at the very end
 /// would go on in the next line, so a blank follows it, which systemd takes off again.
 pub fn text(text: &str) -> String {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let line: String =
+        text.chars().map(|c| if c.is_control() || is_noncharacter(c) { ' ' } else { c }).collect();
     let line = specifiers(line.trim());
     let backslashes = line.len() - line.trim_end_matches('\\').len();
     if backslashes % 2 == 1 { line + " " } else { line }
@@ -91,6 +93,24 @@ pub fn colons(path: &str) -> String {
     directories.map(|directory| specifiers(&directory.replace('\\', "\\\\"))).collect::<Vec<_>>().join(":")
 }
 
+/// The name of one directory of `RuntimeDirectory=`, where a colon would begin the name of a link to it.
+pub fn directory(name: &str) -> String {
+    specifiers(&name.replace('\\', "\\\\").replace(':', "\\:"))
+}
+
+/// The address of a file, for `Documentation=`.
+pub fn address(path: &str) -> String {
+    let mut out = String::from("file:");
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"/._-~+:@".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            write!(out, "%%{byte:02X}").expect("a string takes everything");
+        }
+    }
+    out
+}
+
 /// One word of a script for `sh`.
 pub fn shell(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:,+%@^".contains(c);
@@ -117,7 +137,7 @@ pub fn time(time: Duration) -> String {
 }
 
 /// Characters that Unicode will never give a meaning; to systemd a line with one of them is no UTF-8.
-fn is_noncharacter(c: char) -> bool {
+pub(super) fn is_noncharacter(c: char) -> bool {
     let number = u32::from(c);
     (0xfdd0..=0xfdef).contains(&number) || number & 0xfffe == 0xfffe
 }
@@ -170,6 +190,11 @@ mod tests {
         check(0, "1us");
         check(1500, "1500ms");
         check(60_000, "60s");
+    }
+
+    #[test]
+    fn addresses_hold_no_blank() {
+        assert_eq!(address("/a b/é.toml"), "file:/a%%20b/%%C3%%A9.toml");
     }
 
     #[test]

@@ -33,6 +33,7 @@ use crate::tree::Plan;
 
 pub use deviation::{Deviates, Deviation};
 pub use model::{Line, Section, Unit, Why};
+pub use refuse::refuse;
 pub use release::Release;
 
 /// How a tree becomes units.

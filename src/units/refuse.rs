@@ -1,6 +1,6 @@
 //! What no unit file can hold: asked once, of every line there is, whoever has written it.
 
-use super::{Error, Rendering};
+use super::{Error, Rendering, escape};
 
 /// Longest line systemd reads: `LONG_LINE_MAX`.
 const LONGEST_LINE: usize = 1 << 20;
@@ -33,6 +33,8 @@ fn fault(key: &str, value: &str) -> Option<&'static str> {
         Some("holds a NUL character")
     } else if value.contains(['\n', '\r']) {
         Some("holds the end of a line, which cannot be written there")
+    } else if value.chars().any(escape::is_noncharacter) {
+        Some("holds a character that is none, and systemd calls the line no UTF-8")
     } else if value.starts_with([' ', '\t']) || padded {
         Some("begins or ends with a blank, which cannot be written there")
     } else if value.len() + key.len() + 1 >= LONGEST_LINE {
@@ -57,7 +59,7 @@ mod tests {
 
     #[test]
     fn what_no_line_can_hold_is_refused_with_the_child() {
-        for value in ["a\0b", "/a\nb", "/a ", " /a", "/a\\", &"x".repeat(1 << 20)] {
+        for value in ["a\0b", "/a\nb", "/a ", " /a", "/a\\", "/\u{fffe}", &"x".repeat(1 << 20)] {
             let message = of(value).unwrap_err().to_string();
             assert!(message.starts_with("cannot make a unit of t/a: `working_directory`"), "{message}");
         }

@@ -8,6 +8,7 @@
 
 mod bed;
 mod equal;
+mod escaping;
 mod field;
 mod incident;
 mod random_tree;
@@ -29,7 +30,7 @@ use crate::random::Random;
 /// Nothing that works takes longer, on a busy machine either.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn wait(what: &str, condition: impl Fn() -> bool) {
+fn wait(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < end, "in vain: {what}");
@@ -52,8 +53,8 @@ fn load(file: &Path) -> Plan {
     }
 }
 
-fn render(plan: &Plan) -> Rendering {
-    let options = Options {
+fn options() -> Options {
+    Options {
         mode: Mode::Native,
         release: std::env::var("UNITS_RELEASE")
             .map_or_else(|_| Release::default(), |r| r.parse().expect("a release")),
@@ -64,8 +65,11 @@ fn render(plan: &Plan) -> Rendering {
         vars: Vec::new(),
         environment: Vec::new(),
         accepted: Vec::new(),
-    };
-    units::generate(plan, &options).expect("every tree can be rendered")
+    }
+}
+
+fn render(plan: &Plan) -> Rendering {
+    units::generate(plan, &options()).expect("every tree can be rendered")
 }
 
 fn number(variable: &str, default: u64) -> u64 {

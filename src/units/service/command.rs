@@ -9,7 +9,7 @@
 //! | `command_on_restart` | `[ -e MARK ] && exec THE OTHER` |
 //! | a log file in one of its own `directories` | `exec >>FILE 2>&1`: systemd opens files before the directory is made |
 //! | a variable systemd's `Environment=` does not take (`a.b=1`) | `exec env -- a.b=1 COMMAND` |
-//! | a program systemd does not take (`./run` without `working_directory`, quotes in its name) | `exec COMMAND` |
+//! | a program systemd does not take (`./run`, quotes in its name) | `exec COMMAND` |
 //!
 //! The mark of `command_on_restart` is made when a process has ended, in a directory that belongs to the anchor of the
 //! root: it outlives restarts of every kind, stops by hand and restarts of supervisors above, and is gone when the tree
@@ -185,14 +185,16 @@ impl Writer<'_> {
     /// A shell's way to become a command.
     fn exec(&self, command: &[String]) -> String {
         let odd = self.odd_variables();
-        let dash = command.first().is_some_and(|program| program.starts_with('-'));
-        if odd.is_empty() && !dash {
+        let program = command.first().map_or("", String::as_str);
+        // Not every shell's exec knows `--`.
+        if odd.is_empty() && !program.starts_with('-') {
             return format!("exec {}", escape::shell_words(command));
         }
-        let variables: Vec<String> = odd.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let words = [escape::shell_words(&variables), escape::shell_words(command)];
-        let words: Vec<&str> = words.iter().map(String::as_str).filter(|words| !words.is_empty()).collect();
-        format!("exec /usr/bin/env -- {}", words.join(" "))
+        let variable = |(name, value): &(&str, &str)| escape::shell(&format!("{name}={value}")) + " ";
+        let variables: String = odd.iter().map(variable).collect();
+        // env would take a program with `=` in its name for a variable; nice takes it as it is.
+        let behind = if program.contains('=') { "/usr/bin/nice -n 0 -- " } else { "" };
+        format!("exec /usr/bin/env -- {variables}{behind}{}", escape::shell_words(command))
     }
 
     fn odd_variables(&self) -> Vec<(&str, &str)> {
@@ -233,7 +235,7 @@ impl Writer<'_> {
 
     /// The pipe of `stdin = "open"`.
     fn pipe(&mut self) {
-        let directory = escape::word(&self.pipe_directory());
+        let directory = escape::directory(&self.pipe_directory());
         self.set("RuntimeDirectory", directory, "stdin", "Holds the pipe that is its standard input.");
         let file = self.pipe_file();
         let script = format!("{SCRIPT_PATH}; [ -p {file} ] || mkfifo -m 600 {file}");

@@ -61,7 +61,7 @@ pub fn anchor(unit: &mut Unit, plan: &Plan, options: &Options) {
         unit.set(
             Section::Service,
             "RuntimeDirectory",
-            escape::word(&directory),
+            escape::directory(&directory),
             "command_on_restart",
             "Holds a mark for each service that has been started in this run of the tree; goes with the root.",
         );
@@ -111,7 +111,7 @@ impl Writer<'_> {
         let source = &self.options.source;
         if source.is_absolute() {
             let source = source.display().to_string();
-            let file = escape::word(&format!("file:{source}"));
+            let file = escape::address(&source);
             let rule = "systemctl help shows the tree.";
             self.unit.set(Section::Unit, "Documentation", file, "", rule);
             let rule = "systemctl tells of a tree file that has changed.";
