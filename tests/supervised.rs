@@ -94,16 +94,63 @@ fn a_tree_that_has_ended_stays_ended_and_its_unit_says_how() {
     assert_eq!(bed.sh("systemctl show -P NRestarts t"), "0");
 }
 
-/// Two subtrees, of which `t/s` cannot be said; the tree gives up at the second restart.
-#[allow(dead_code)]
+/// A tree of which `t/s` cannot be said (a file with rotation), and which gives up at the second restart.
 fn mixed() -> String {
-    let inner = |id: &str| child(id, "").replace("[[child]]", "[[child.child]]");
+    let inner = |id: &str, more: &str| child(id, more).replace("[[child]]", "[[child.child]]");
+    let flags = "strategy = \"one_for_all\"\nintensity = 1\nperiod = \"1h\"";
     format!(
-        "id = \"t\"\nstrategy = \"rest_for_one\"\nintensity = 1\nperiod = \"1h\"\n{}\
-         [[child]]\nid = \"s\"\nstrategy = \"one_for_all\"\nintensity = 1\nperiod = \"1h\"\n{}{}{}",
+        "id = \"t\"\n{}\n{}[[child]]\nid = \"s\"\n{flags}\n{}{}{}",
+        flags.replace("all", "rest").replace("one_for_rest", "rest_for_one"),
         child("a", ""),
-        inner("b"),
-        inner("c"),
+        inner("b", "output = { file = \"/tmp/b.log\", max_size = \"1M\" }"),
+        inner("c", ""),
         child("z", "")
     )
+}
+
+#[test]
+fn a_supervised_subtree_is_a_worker_of_its_native_parent() {
+    let bed = made(&mixed(), &options(Mode::Auto));
+    assert_eq!(
+        bed.sh("cd /etc/systemd/system; ls t*.service | tr '\\n' ' '"),
+        "t-a.service t-abort.service t-meter.service t-s.service t-z.service t.service"
+    );
+    let main = |unit: &str| bed.sh(&format!("systemctl show -P MainPID {unit}"));
+    let mains = || ["t", "t-a", "t-s", "t-z"].map(main);
+    let all_up = "systemctl -q is-active t t-a t-s t-z && woodward is-up";
+    bed.sh("systemctl start t");
+    bed.wait(all_up);
+    // A crash inside is woodward's; nobody outside notices.
+    let (before, b, c) = (mains(), bed.pid("t/s/b"), bed.pid("t/s/c"));
+    bed.sh(&format!("kill -KILL {b}"));
+    bed.wait(&format!("woodward is-up && ! [ -e /proc/{c} ]"));
+    assert_eq!(mains(), before);
+    // One too many: the subtree gives up, which is a crash of a child to the tree. What is younger restarts with it.
+    bed.sh(&format!("kill -KILL {}", bed.pid("t/s/c")));
+    bed.wait(&format!("[ $(systemctl show -P MainPID t-z) != {} ] && {all_up}", before[3]));
+    let now = mains();
+    assert_eq!((&now[0], &now[1]), (&before[0], &before[1]));
+    assert_ne!(now[2], before[2]);
+    assert_eq!(bed.sh("pgrep -cx sleep"), "5");
+    // Once more: now the tree gives up.
+    for _ in 0..2 {
+        let b = bed.pid("t/s/b");
+        bed.sh(&format!("kill -KILL {b}"));
+        bed.wait(&format!("! [ -e /proc/{b} ]; ! systemctl -q is-active t || woodward is-up"));
+    }
+    bed.wait("! systemctl is-active t t-a t-s t-z | grep -qv inactive");
+    assert!(!bed.holds("pgrep -x 'sleep|woodward'"), "{}", bed.sh("ps ax"));
+}
+
+#[test]
+fn a_mixed_tree_stops_in_order_through_both_worlds() {
+    let bed = made(&mixed(), &options(Mode::Auto));
+    bed.sh("systemctl start t");
+    bed.wait("systemctl -q is-active t t-a t-s t-z && woodward is-up");
+    bed.sh("systemctl stop t");
+    assert!(!bed.holds("pgrep -x 'sleep|woodward'"), "{}", bed.sh("ps ax"));
+    let journal = bed.journal_of("t*");
+    let ends = ["Stopped t-z", "t/s/c: asked to stop", "t/s/b: asked to stop", "Stopped t-s", "Stopped t-a"];
+    let places = ends.map(|end| journal.find(end).unwrap_or_else(|| panic!("no {end}: {journal}")));
+    assert!(places.is_sorted(), "{journal}");
 }

@@ -22,8 +22,6 @@ const FROM_ABOVE: &[&str] = &[
     "RestartMode",
     "RemainAfterExit",
     "Slice",
-    "LogExtraFields",
-    "SyslogIdentifier",
 ];
 
 /// The units of a tree.
@@ -121,7 +119,7 @@ fn stand_in(plan: &Plan, path: &str, options: &Options) -> (Worker, WorkerPlan) 
     let worker = Worker { ready: Ready { probe: true, ..Ready::default() }, ..Worker::default() };
     let plan = WorkerPlan {
         path: path.to_owned(),
-        description: Some(description.unwrap_or_else(|| format!("Supervision tree {path}"))),
+        description,
         command: command.into(),
         ready: Some(Probe::Notify),
         ..WorkerPlan::default()

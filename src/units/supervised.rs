@@ -27,7 +27,7 @@ const STORE: &str = "4096";
 
 /// The units of a tree: one.
 pub fn render(plan: &Plan, options: &Options) -> Result<Rendering, Error> {
-    Ok(whole(plan, options, "this is what was asked for"))
+    Ok(whole(plan, options, "asked for: --mode supervised"))
 }
 
 /// The one unit of a tree, with the reason for it.
@@ -143,6 +143,8 @@ pub(super) fn process(unit: &mut Unit, plan: &Plan, at: Option<&str>, comes_back
         "",
         "what runs out of memory is one service, and woodward's to restart",
     );
+    set(unit, "TasksMax", "infinity", "tasks_max", "each service has its own limit");
+    set(unit, "LogRateLimitIntervalSec", "0", "log_rate_limit", "each service has its own limit");
     set(unit, "FileDescriptorStoreMax", STORE, "", "statuses of what ends while no keeper watches");
     if options.release < Release(254) {
         let value = format!("FDSTORE={STORE}");
