@@ -99,7 +99,6 @@ fn random_trees(seed: u64, count: u64, against: Against) -> Vec<Verdict> {
 }
 
 #[test]
-#[ignore = "native units are being written"]
 fn random_trees_do_the_same_as_units() {
     let (seed, count) = (number("UNITS_SEED", 1), number("UNITS_TREES", 200));
     check(&random_trees(seed, count, Against::Units(|_, text| text)));
