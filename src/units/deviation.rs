@@ -9,6 +9,8 @@ use super::release::Release;
 pub enum Deviation {
     /// systemd counts restarts in windows that stand one behind the other, OTP in one that slides.
     TumblingWindow,
+    /// A stop by hand follows `PartOf=` too.
+    StopTakesAlong,
     /// systemd measures each command of a start and of a stop by itself, woodward all of them together.
     TimePerCommand,
     /// A check is not suspended while something the service relies on is down.
@@ -48,6 +50,7 @@ impl Deviation {
     /// All of them.
     pub const ALL: &[Deviation] = &[
         Deviation::TumblingWindow,
+        Deviation::StopTakesAlong,
         Deviation::TimePerCommand,
         Deviation::JudgedAlone,
         Deviation::WatchdogAtOnce,
@@ -65,6 +68,7 @@ impl Deviation {
     pub fn name(self) -> &'static str {
         match self {
             Deviation::TumblingWindow => "tumbling-window",
+            Deviation::StopTakesAlong => "stop-takes-along",
             Deviation::TimePerCommand => "time-per-command",
             Deviation::JudgedAlone => "judged-alone",
             Deviation::WatchdogAtOnce => "watchdog-at-once",
@@ -90,6 +94,7 @@ impl Deviation {
             Deviation::TumblingWindow => {
                 "restarts are counted from the first one on, not over the last period"
             }
+            Deviation::StopTakesAlong => "a stop by hand stops also those that restart with it",
             Deviation::TimePerCommand => {
                 "each command of a start or a stop has the whole time, not all of them together"
             }

@@ -1,14 +1,18 @@
 //! When the two sides did the same.
 
+use woodward::units::{Deviates, Deviation};
+
 use super::incident::Incident;
-use super::shape::Shape;
-use super::trace::{Trace, line};
+use super::shape::{Shape, is_within};
+use super::trace::{Fate, Trace, line};
 
 /// What the units did otherwise than woodward.
 #[derive(Clone, Debug)]
 pub struct Difference {
     /// One worker, or two whose events are in order.
     pub paths: Vec<String>,
+    /// Of what became of it, not of how.
+    pub fate: bool,
     /// On both sides.
     pub text: String,
 }
@@ -27,7 +31,7 @@ pub fn differences(shape: &Shape, incident: &Incident, native: &Trace, woodward:
         let (one, other) = (native.fate(path), woodward.fate(path));
         if one != other {
             let text = format!("{path}: native {one:?}, woodward {other:?}");
-            found.push(Difference { paths: vec![(*path).to_owned()], text });
+            found.push(Difference { paths: vec![(*path).to_owned()], fate: true, text });
         }
     }
     if !incident.is_one() {
@@ -42,9 +46,38 @@ pub fn differences(shape: &Shape, incident: &Incident, native: &Trace, woodward:
                 let paths =
                     if a == b { vec![(*a).to_owned()] } else { vec![(*a).to_owned(), (*b).to_owned()] };
                 let text = format!("native {}, woodward {}", line(&one), line(&other));
-                found.push(Difference { paths, text });
+                found.push(Difference { paths, fate: false, text });
             }
         }
     }
     found
+}
+
+/// Whether a deviation that the rendering names for this very tree, at this very place, says a difference:
+///
+/// | deviation | after | allows |
+/// |---|---|---|
+/// | `stop-takes-along` at P | a stop of P by hand | that who restarts with P is down, in the units only |
+///
+/// All others change nothing that these trees show.
+pub fn allows(
+    deviates: &Deviates,
+    shape: &Shape,
+    incident: &Incident,
+    difference: &Difference,
+    native: &Trace,
+    woodward: &Trace,
+) -> bool {
+    match deviates.deviation {
+        Deviation::StopTakesAlong => {
+            let along = shape.goes_along(&deviates.path);
+            let taken = |path: &String| {
+                along.iter().any(|top| is_within(path, top))
+                    && native.fate(path) == Fate::Gone
+                    && woodward.fate(path) == Fate::Kept
+            };
+            *incident == Incident::Stop(deviates.path.clone()) && difference.paths.iter().any(taken)
+        }
+        _ => false,
+    }
 }

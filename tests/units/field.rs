@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use woodward::units::Deviates;
 
 use super::bed::Bed;
-use super::equal::{Difference, differences};
+use super::equal::{allows, differences};
 use super::incident::{Incident, Story};
 use super::random_tree::RUN;
 use super::shape::Shape;
 use super::sides::{Look, Native, Side, Wish, Woodward};
-use super::trace::{Reader, Trace, line};
+use super::trace::{Reader, line};
 use crate::random::Random;
 
 /// A tree that does not come to rest in this time never does.
@@ -63,6 +63,9 @@ struct Subject {
     /// Incidents and what followed, for people.
     told: String,
     verdict: Verdict,
+    /// A deviation has brought the sides into different states; a stop of the whole tree ends that.
+    apart: bool,
+    /// Something was wrong.
     over: bool,
 }
 
@@ -203,6 +206,7 @@ impl Subject {
             woodward,
             told: String::new(),
             verdict,
+            apart: false,
             over: false,
         }
     }
@@ -249,34 +253,37 @@ impl Subject {
             line(&woodward.events)
         )
         .expect("a string takes everything");
-        let found = differences(&self.shape, incident, &native, &woodward);
-        let wrong: Vec<String> = restless
-            .map(|why| format!("no rest: {why}"))
-            .into_iter()
-            .chain(found.iter().filter_map(|difference| self.judge(incident, difference, &native, &woodward)))
-            .collect();
-        if found.is_empty() && wrong.is_empty() {
-            self.verdict.same += 1;
-            return;
+        let mut found = differences(&self.shape, incident, &native, &woodward);
+        if self.apart {
+            // Other processes lived: what counts is where they come to be the same again.
+            found.retain(|difference| difference.fate);
         }
-        // From here on the two are not in the same state: nothing that follows could be compared.
-        self.over = true;
+        let mut wrong: Vec<String> = restless.map(|why| format!("no rest: {why}")).into_iter().collect();
+        for difference in &found {
+            let allows = |d: &&Deviates| allows(d, &self.shape, incident, difference, &native, &woodward);
+            match self.deviates.iter().find(allows) {
+                Some(deviates) => *self.verdict.deviations.entry(deviates.deviation.name()).or_default() += 1,
+                None => wrong.push(difference.text.clone()),
+            }
+        }
         if !wrong.is_empty() {
-            self.verdict.wrong = format!(
-                "{}{}\n{}\n{}",
-                self.case.text,
-                self.deviates
-                    .iter()
-                    .map(|d| format!("# {} at {}: {}\n", d.deviation, d.path, d.text))
-                    .collect::<String>(),
-                self.told,
-                wrong.join("\n")
-            );
+            self.over = true;
+            self.verdict.wrong = format!("{}{}\n{}", self.about(), self.told, wrong.join("\n"));
+        } else if found.is_empty() {
+            self.verdict.same += usize::from(!self.apart);
+            self.apart &= !matches!(incident, Incident::Stop(path) if *path == self.case.id);
+        } else {
+            self.apart = true;
+            self.story.blur();
         }
     }
 
-    /// What is wrong about a difference; `None` if a deviation says it.
-    fn judge(&mut self, _: &Incident, difference: &Difference, _: &Trace, _: &Trace) -> Option<String> {
-        Some(difference.text.clone())
+    /// The tree and what is said of its units.
+    fn about(&self) -> String {
+        let mut text = self.case.text.clone();
+        for Deviates { deviation, path, text: means } in &self.deviates {
+            writeln!(text, "# {deviation} at {path}: {means}").expect("a string takes everything");
+        }
+        text
     }
 }

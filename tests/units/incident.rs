@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::fmt::{self, Display};
 
-use woodward_engine::spec::Restart;
-
 use super::shape::{Shape, is_within};
 use super::trace::Alive;
 use crate::random::Random;
@@ -55,6 +53,11 @@ pub struct Story {
 }
 
 impl Story {
+    /// The sides are in different states: nothing but a new beginning makes them the same.
+    pub fn blur(&mut self) {
+        self.blurred = true;
+    }
+
     /// Something that can be done to a tree in which these live.
     pub fn next(&mut self, shape: &Shape, alive: &Alive, random: &mut Random) -> Incident {
         let root = shape.id.clone();
@@ -150,9 +153,4 @@ impl Display for Incident {
             Incident::Start(path) => write!(f, "start {path}"),
         }
     }
-}
-
-/// A temporary child that ended is not there any more: nobody can start it by its path.
-pub fn forgotten(shape: &Shape, path: &str) -> bool {
-    shape.node(path).restart == Restart::Temporary
 }

@@ -99,6 +99,28 @@ impl Shape {
         }
     }
 
+    /// The siblings that restart when a child crashes.
+    pub fn goes_along(&self, path: &str) -> Vec<String> {
+        let Some((parent, id)) = path.rsplit_once('/') else { return Vec::new() };
+        if self.node(path).restart == Restart::Temporary {
+            return Vec::new();
+        }
+        let siblings = self.nodes.iter().map(|node| &*node.path).filter_map(|sibling| {
+            let (above, sibling) = sibling.rsplit_once('/')?;
+            (above == parent && sibling != id).then_some(sibling)
+        });
+        let siblings: Vec<&str> = siblings.collect();
+        let of = self.node(parent);
+        let place = |id: &str| self.nodes.iter().position(|node| node.path == format!("{parent}/{id}"));
+        let goes = |sibling: &&str| match (of.strategy, of.order) {
+            (Strategy::OneForAll, _) => true,
+            (Strategy::RestForOne, Order::Listed) => place(sibling) > place(id),
+            (Strategy::RestForOne, Order::Dependencies) => self.relies(parent, sibling, id),
+            (Strategy::OneForOne | Strategy::SimpleOneForOne, _) => false,
+        };
+        siblings.into_iter().filter(goes).map(|sibling| format!("{parent}/{sibling}")).collect()
+    }
+
     /// Whether a child is `after` a sibling, perhaps by way of others.
     fn relies(&self, parent: &str, child: &str, on: &str) -> bool {
         let after = &self.node(&format!("{parent}/{child}")).after;

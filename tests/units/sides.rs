@@ -185,7 +185,7 @@ impl Side for Native {
 
     fn down(&self, bed: &mut Bed) {
         bed.sh(&format!(
-            "systemctl stop {}; rm -f /etc/systemd/system/*.*; systemctl daemon-reload; systemctl reset-failed",
+            "systemctl stop {}; systemctl kill -s KILL {0} 2>/dev/null; rm -f /etc/systemd/system/*.*; systemctl daemon-reload; systemctl reset-failed",
             self.globs()
         ));
     }

@@ -75,7 +75,8 @@ fn meter(layout: &Layout<'_>, place: &Place<'_>, supervisor: &Supervisor, option
             supervisor.intensity,
             supervisor.period,
             escape::command("", &counted)
-        ),
+        )
+        .trim_end(),
         "intensity",
         "more than intensity restarts within period: give up; counted as OTP counts",
     );

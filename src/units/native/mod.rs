@@ -11,6 +11,7 @@
 //!
 //! What a service runs, and when it is ready, is written by `service` and `readiness`.
 
+mod deviates;
 mod layout;
 mod line;
 mod meter;
@@ -53,6 +54,7 @@ fn place(plan: &Plan, options: &Options, layout: &Layout<'_>, at: At, rendering:
             (unit, Vec::new())
         }
     };
+    rendering.deviations.extend(deviates::of(layout, at));
     order::lines(layout, at, &mut unit);
     meter::of_child(layout, at, &mut unit);
     strategy::lines(layout, at, &mut unit);
