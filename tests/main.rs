@@ -7,6 +7,7 @@ mod bed;
 mod chaos;
 mod cli;
 mod health;
+mod import;
 mod init;
 mod journal;
 mod keeper_death;

@@ -13,7 +13,7 @@ pub struct Deployment {
     pub containers: Vec<Container>,
     /// Components, in the order of their files.
     pub components: Vec<Component>,
-    /// Notification services besides those every ACS has, by their names without `NotifyEventChannelFactory`.
+    /// Notification services besides those every ACS has, by their names without `EventChannelFactory`.
     pub channels: Vec<String>,
     /// What the command centre's project says.
     pub project: Option<Project>,
@@ -23,6 +23,8 @@ pub struct Deployment {
     pub left_to_acs: std::collections::BTreeMap<String, usize>,
     /// Files that are no records.
     pub strays: Vec<String>,
+    /// Directories of another kind, each with the number of its files.
+    pub unknown: std::collections::BTreeMap<String, usize>,
 }
 
 /// The manager's record.

@@ -75,13 +75,7 @@ pub(super) struct Placed {
 pub(super) fn place(report: &mut Report, deployment: &Deployment, options: &Options) -> Placement {
     let instance = options.instance.or(deployment.instance()).unwrap_or(0);
     let manager = manager(report, deployment, options);
-    if deployment.channels.len() > MORE_CHANNELS {
-        let message = format!(
-            "the channels name {} more notification services, and ACS has ports for {MORE_CHANNELS}",
-            deployment.channels.len()
-        );
-        report.placeless(Severity::Error, message);
-    }
+    channels(report, deployment);
     let mut hosts: BTreeMap<String, Vec<Placed>> = BTreeMap::new();
     hosts.entry(manager.clone()).or_default();
     let work = Work::of(deployment);
@@ -111,6 +105,25 @@ pub(super) fn place(report: &mut Report, deployment: &Deployment, options: &Opti
     }
 }
 
+/// Notification services with names that a tree can have, and ports for all of them.
+fn channels(report: &mut Report, deployment: &Deployment) {
+    let all = &deployment.channels;
+    if all.len() > MORE_CHANNELS {
+        let message =
+            format!("{} more notification services, and ACS has ports for {MORE_CHANNELS}", all.len());
+        report.placeless(Severity::Error, message);
+    }
+    let mut ids = BTreeSet::new();
+    for name in all {
+        if !name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) {
+            let message = format!("a notification service is called \"{name}\"");
+            report.placeless(Severity::Error, message).hint("letters, digits, _, - and .");
+        } else if !ids.insert(name.to_ascii_lowercase()) {
+            report.placeless(Severity::Error, format!("two notification services are called {name}"));
+        }
+    }
+}
+
 /// Containers as the project has them, then the others by name.
 fn ordered(deployment: &Deployment) -> Vec<&Container> {
     let listed = deployment.project.iter().flat_map(|project| &project.containers);
@@ -131,12 +144,12 @@ fn manager(report: &mut Report, deployment: &Deployment, options: &Options) -> S
         _ => None,
     };
     let said = options.manager_host.clone().or(project).or(definition).or(daemon);
-    match said.as_deref().map(|host| short(host, &options.here)) {
-        Some(host) if is_name(&host) => host,
+    match said {
+        Some(host) if is_name(&host) => short(&host, &options.here),
         Some(host) => {
-            let message = format!("the manager's host is called \"{host}\"");
-            report.placeless(Severity::Error, message).hint("--manager-host HOST");
-            host
+            let message = format!("the manager is on a host called \"{host}\"");
+            report.placeless(Severity::Error, message).hint("letters, digits, - and .");
+            options.here.clone()
         }
         None => {
             let message = format!("nobody says where the manager runs: taken to be {}", options.here);
@@ -168,12 +181,12 @@ fn host(
             (None, None) => (manager.to_owned(), Some("no host is said anywhere")),
         },
     };
-    let host = if is_local(&host) { manager.to_owned() } else { short(&host, &options.here) };
     if !is_name(&host) {
         let message = format!("{} is on a host called \"{host}\"", container.name);
         report.error(container.place, message).hint("letters, digits, - and .");
         return None;
     }
+    let host = if is_local(&host) { manager.to_owned() } else { short(&host, &options.here) };
     if let Some(why) = guess.filter(|_| container.host == Host::Unsaid) {
         let message = format!("{} is put on {host}: {why}", container.name);
         report.warning(container.place, message).hint(format!("--host {}=HOST", container.name));

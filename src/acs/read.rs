@@ -55,7 +55,7 @@ pub(super) fn database(report: &mut Report, input: &Input, deployment: &mut Depl
             ("Managers" | "Containers" | "Components" | "Channels", _) => {
                 deployment.strays.push(file.shown.clone())
             }
-            _ => {}
+            _ => *deployment.unknown.entry(kind.to_owned()).or_default() += 1,
         }
     }
     if managers == 0 {
@@ -257,9 +257,13 @@ fn channels(report: &mut Report, root: Element<'_, '_>, deployment: &mut Deploym
     }
 }
 
-/// Adds a notification service that not every ACS has.
+/// Adds a notification service that not every ACS has; `Telemetry`, `TelemetryNotify` and
+/// `TelemetryNotifyEventChannelFactory` are one.
 pub(super) fn add_channel(channels: &mut Vec<String>, said: &str) {
-    let name = said.strip_suffix("EventChannelFactory").unwrap_or(said).to_owned();
+    let mut name = said.strip_suffix("EventChannelFactory").unwrap_or(said).to_owned();
+    if !name.ends_with("Notify") {
+        name += "Notify";
+    }
     if !CHANNELS.contains(&name.as_str()) && !channels.contains(&name) {
         channels.push(name);
     }

@@ -43,6 +43,9 @@ pub(super) fn text(deployment: &Deployment, placement: &Placement) -> String {
     }
     let own: Vec<String> = deployment.left_to_acs.iter().map(|(what, n)| format!("{what} ({n})")).collect();
     list(&mut text, "left to ACS: ", &own.iter().map(String::as_str).collect::<Vec<_>>());
+    let unknown: Vec<String> =
+        deployment.unknown.iter().map(|(what, n)| format!("MACI/{what} ({n})")).collect();
+    list(&mut text, "unknown, not read: ", &unknown.iter().map(String::as_str).collect::<Vec<_>>());
     list(
         &mut text,
         "no record, not read: ",

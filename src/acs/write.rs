@@ -172,10 +172,7 @@ fn child_text(id: &str) -> &'static str {
 
 /// `TelemetryNotify` → `notify-telemetry`.
 fn channel_id(name: &str) -> String {
-    let short = name.strip_suffix("Notify").filter(|short| !short.is_empty()).unwrap_or(name);
-    let fits =
-        |c: char| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c.to_ascii_lowercase() } else { '_' };
-    format!("notify-{}", short.chars().map(fits).collect::<String>())
+    format!("notify-{}", name.strip_suffix("Notify").unwrap_or(name).to_ascii_lowercase())
 }
 
 /// Groups of containers. Who needs the interface repository waits for it; nobody else does.

@@ -50,6 +50,10 @@ fn damaged(report: &mut Report, file: FileId, text: &str, error: &Error) {
         Error::NoRootNode => at_end(report, "the file has no element"),
         Error::UnclosedRootNode => at_end(report, "the file ends inside an element"),
         Error::UnexpectedEndOfStream => at_end(report, "the file ends in the middle of something"),
+        Error::DuplicatedAttribute(name, _) => {
+            let at = offset(text, error.pos());
+            report.error(span(file, at, at + name.len()), format!("the attribute {name} is there twice"));
+        }
         Error::UnexpectedCloseTag(open, close, _) => {
             let at = offset(text, error.pos());
             report.error(span(file, at, at + close.len()), format!("</{close}> where <{open}> is open"));
