@@ -10,7 +10,9 @@ mod asked;
 mod check;
 mod diff;
 mod generate;
+mod install;
 mod place;
+mod remove;
 mod said;
 mod systemctl;
 
@@ -32,6 +34,8 @@ enum Verb {
     Generate(generate::Args),
     Check(check::Args),
     Diff(diff::Args),
+    Install(install::Args),
+    Remove(remove::Args),
 }
 
 /// Does it.
@@ -40,5 +44,7 @@ pub fn run(args: Args) -> ExitCode {
         Verb::Generate(args) => generate::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Diff(args) => diff::run(&args),
+        Verb::Install(args) => install::run(&args),
+        Verb::Remove(args) => remove::run(&args),
     })
 }
