@@ -1,5 +1,6 @@
 //! `woodward units remove`: a tree stopped, and nothing of its units left.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::super::report::{self, Code, Failure};
@@ -51,6 +52,7 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
         let words: &[&str] = if manager.runs() { &["disable", "--no-reload"] } else { &["disable"] };
         manager.tell(words, entries)?;
     }
+    let slices = slices(&place, &names);
     let mut after = place.manifest().clone();
     after.trees.remove(&id);
     place.carry_out(&id, after, &[], &steps)?;
@@ -60,6 +62,11 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
     if manager.runs() {
         // What is not loaded has nothing to forget, which systemctl calls a failure.
         names.iter().for_each(|name| drop(manager.tell(&["reset-failed"], [*name])));
+        for slice in &slices {
+            if manager.tell(&["show", "-P", "RequiredBy"], [slice.as_str()])?.is_empty() {
+                manager.tell(&["stop"], [slice.as_str()])?;
+            }
+        }
     }
     let mut out = format!("{}: {} removed\n", dir.display(), steps.len());
     for name in names.iter().filter(|name| dir.join(format!("{name}.d")).is_dir()) {
@@ -67,6 +74,22 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
     }
     report::print(&out);
     Ok(Code::Done)
+}
+
+/// The slices that units were in, which have no files, the deepest first: systemd keeps them when they are empty.
+fn slices(place: &Place, names: &[&str]) -> Vec<String> {
+    let mut slices = BTreeSet::new();
+    for name in names {
+        let text = place.text(name);
+        let written = text.lines().filter_map(|line| line.strip_prefix("Slice=")?.strip_suffix(".slice"));
+        for slice in written.filter(|slice| !["", "-", "system", "user", "app"].contains(slice)) {
+            let ends = slice.match_indices('-').map(|(at, _)| at).chain([slice.len()]);
+            slices.extend(ends.map(|end| format!("{}.slice", &slice[..end])));
+        }
+    }
+    let mut slices: Vec<String> = slices.into_iter().collect();
+    slices.sort_by_key(|slice| std::cmp::Reverse(slice.len()));
+    slices
 }
 
 fn unknown(place: &Place, id: &str, dir: &Path) -> Failure {
