@@ -33,6 +33,10 @@ pub enum Deviation {
     NoGeneration,
     /// The manager of a user cannot change the user, raise priorities or give capabilities.
     UserManager,
+    /// systemd hands over sockets of several units in any order.
+    SocketOrder,
+    /// A socket unit starts its service whoever has stopped it.
+    SocketStarts,
 }
 
 /// A deviation at a place of the tree.
@@ -62,6 +66,8 @@ impl Deviation {
         Deviation::SecretInUnit,
         Deviation::NoGeneration,
         Deviation::UserManager,
+        Deviation::SocketOrder,
+        Deviation::SocketStarts,
     ];
 
     /// The word for it on the command line and in reports.
@@ -80,6 +86,8 @@ impl Deviation {
             Deviation::SecretInUnit => "secret-in-unit",
             Deviation::NoGeneration => "no-generation",
             Deviation::UserManager => "user-manager",
+            Deviation::SocketOrder => "socket-order",
+            Deviation::SocketStarts => "socket-starts",
         }
     }
 
@@ -120,6 +128,10 @@ impl Deviation {
             Deviation::SecretInUnit => "a value from an environment_file stands in the unit",
             Deviation::NoGeneration => "WOODWARD_GENERATION is not set",
             Deviation::UserManager => "a user's manager may not do it",
+            Deviation::SocketOrder => "several sockets come in any order of descriptors",
+            Deviation::SocketStarts => {
+                "the sockets of a service that was stopped by hand stay open, and who connects starts it"
+            }
         }
     }
 

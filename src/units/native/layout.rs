@@ -10,7 +10,8 @@ use woodward_engine::spec::{
 };
 
 use crate::tree::Plan;
-use crate::units::{Options, names};
+use crate::units::Options;
+use crate::units::names::Names;
 
 /// The number of a place.
 pub type At = usize;
@@ -43,6 +44,8 @@ pub struct Place<'p> {
     pub what: What<'p>,
     /// What its file says of it, if it is a supervisor.
     pub description: Option<&'p str>,
+    /// Its sockets are started instead of it.
+    pub lazy: bool,
 }
 
 /// Kinds of places.
@@ -61,26 +64,29 @@ impl<'p> Layout<'p> {
     pub fn of(plan: &'p Plan, options: &Options) -> Layout<'p> {
         let mut layout = Layout { places: Vec::with_capacity(plan.workers.len() + plan.supervisors.len()) };
         let what = What::Supervisor(&plan.tree.root);
-        layout.add(options, None, plan.tree.id.to_string(), None, what);
+        layout.add(&Names::of(plan, &options.prefix), None, plan.tree.id.to_string(), None, what);
         let described: HashMap<&str, &str> = (plan.supervisors.iter())
             .filter_map(|supervisor| Some((supervisor.path.as_str(), supervisor.description.as_deref()?)))
             .collect();
         for place in &mut layout.places {
             place.description = described.get(place.path.as_str()).copied();
+            if let What::Worker(worker) = place.what {
+                place.lazy = plan.workers.get(worker.key.0 as usize).is_some_and(|worker| worker.lazy);
+            }
         }
         layout
     }
 
     fn add(
         &mut self,
-        options: &Options,
+        names: &Names,
         parent: Option<At>,
         path: String,
         child: Option<&'p Child>,
         what: What<'p>,
     ) -> At {
         let at = self.places.len();
-        let stem = names::stem(&options.prefix, &path);
+        let stem = names.stem(&path);
         let ending = if matches!(what, What::Template(_)) { "@.service" } else { ".service" };
         let mut ancestors = parent.map(|parent| self.places[parent].ancestors.clone()).unwrap_or_default();
         ancestors.extend(parent);
@@ -95,6 +101,7 @@ impl<'p> Layout<'p> {
             child,
             what,
             description: None,
+            lazy: false,
         });
         if let What::Supervisor(supervisor) = what {
             for child in children(supervisor) {
@@ -106,7 +113,7 @@ impl<'p> Layout<'p> {
                     }
                     Kind::Worker(worker) => What::Worker(worker),
                 };
-                let child = self.add(options, Some(at), path, Some(child), what);
+                let child = self.add(names, Some(at), path, Some(child), what);
                 self.places[at].children.push(child);
             }
         }

@@ -20,7 +20,7 @@ mod strategy;
 mod supervisor;
 mod worker;
 
-use super::{Error, Options, Rendering, Unit};
+use super::{Error, Options, Rendering, Section, Unit, escape, slices, sockets};
 use crate::tree::Plan;
 use layout::{At, Layout, What};
 
@@ -31,6 +31,7 @@ pub fn render(plan: &Plan, options: &Options) -> Result<Rendering, Error> {
     for at in 0..layout.places.len() {
         place(plan, options, &layout, at, &mut rendering);
     }
+    rendering.units.extend(slices::units(plan, options));
     Ok(rendering)
 }
 
@@ -39,7 +40,9 @@ fn place(plan: &Plan, options: &Options, layout: &Layout<'_>, at: At, rendering:
     let place = &layout.places[at];
     let (mut unit, beside) = match place.what {
         What::Supervisor(supervisor) => {
-            let anchor = supervisor::anchor(layout, at, supervisor, options);
+            let mut anchor = supervisor::anchor(layout, at, supervisor, options);
+            let slice = slices::name(&place.path, options);
+            anchor.set(Section::Service, "Slice", escape::specifiers(&slice), "", "its control group");
             (anchor, meter::units(layout, at, supervisor, options))
         }
         What::Worker(worker) | What::Template(worker) => {
@@ -48,10 +51,19 @@ fn place(plan: &Plan, options: &Options, layout: &Layout<'_>, at: At, rendering:
             else {
                 return;
             };
-            worker::lines(child, worker, &mut unit);
+            let lazily = sockets::restarted(described, child);
+            worker::lines(&lazily, worker, &mut unit);
             super::service::lines(&mut unit, described, child, options, &mut rendering.deviations);
             super::readiness::lines(&mut unit, described, child, options, &mut rendering.deviations);
-            (unit, Vec::new())
+            let root = &layout.places[0].unit;
+            let beside = sockets::units(&mut unit, described, root, options, &mut rendering.deviations);
+            if let (true, Some(parent)) = (described.lazy, place.parent) {
+                let parent = &layout.places[parent].unit;
+                for anchor in rendering.units.iter_mut().filter(|unit| unit.name == *parent) {
+                    sockets::want(anchor, &beside);
+                }
+            }
+            (unit, beside)
         }
     };
     rendering.deviations.extend(deviates::of(layout, at));

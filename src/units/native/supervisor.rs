@@ -15,8 +15,12 @@ pub fn anchor(layout: &Layout<'_>, at: At, supervisor: &Supervisor, options: &Op
     let place = &layout.places[at];
     let mut unit = Unit::new(place.unit.clone(), place.path.clone());
     line::description(&mut unit, place.description.unwrap_or(&place.path), options);
-    let wanted: Vec<At> =
-        place.children.iter().copied().filter(|&child| !layout.is_template(child)).collect();
+    let wanted: Vec<At> = place
+        .children
+        .iter()
+        .copied()
+        .filter(|&child| !layout.is_template(child) && !layout.places[child].lazy)
+        .collect();
     if !wanted.is_empty() {
         let children = layout.units(wanted);
         unit.set(Section::Unit, "Wants", children, "", "a supervisor starts all its children");

@@ -23,17 +23,12 @@ use super::Writer;
 use super::streams::own_log;
 use crate::tree::units::signal_name;
 use crate::tree::{KillMode, Reload, Stdin};
-use crate::units::{Deviation, Options, Scope, escape, readiness};
+use crate::units::{Deviation, Scope, escape, names, readiness};
 
 /// Programs of our own scripts are found whatever `PATH` the child has.
 const SCRIPT_PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
 /// Where every system has it.
 const SHELL: &str = "/bin/sh";
-
-/// Below the directory for things that are gone after a boot: where the marks of a tree are.
-pub(super) fn marks(tree: &str, options: &Options) -> String {
-    format!("woodward-{}{tree}", options.prefix)
-}
 
 impl Writer<'_> {
     pub(super) fn command(&mut self) {
@@ -255,7 +250,8 @@ impl Writer<'_> {
     /// As a word of a script: there if it has been started in this run of the tree.
     fn mark(&self) -> String {
         let tree = self.plan.path.split('/').next().unwrap_or_default();
-        self.at_run_time(&format!("/{}/{}", marks(tree, self.options), self.stem()))
+        let root = names::stem(&self.options.prefix, tree).replace('\\', "+");
+        self.at_run_time(&format!("/woodward-units/{root}/started-{}", self.stem()))
     }
 
     /// Where `RuntimeDirectory=` is.

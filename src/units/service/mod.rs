@@ -22,7 +22,7 @@ mod streams;
 use woodward_engine::spec;
 
 use super::{Deviates, Deviation, Options, Scope, Section, Unit, escape, slices};
-use crate::tree::{Plan, WorkerPlan};
+use crate::tree::WorkerPlan;
 
 pub use environment::holds_secrets;
 
@@ -52,20 +52,6 @@ pub fn lines(
     writer.streams();
     writer.resources();
     writer.sandbox();
-}
-
-/// What the anchor of the root has to do for its workers: keep the marks of those that have been started in this run.
-pub fn anchor(unit: &mut Unit, plan: &Plan, options: &Options) {
-    if plan.workers.iter().any(|worker| worker.command_on_restart.is_some()) {
-        let directory = command::marks(&plan.tree.id, options);
-        unit.set(
-            Section::Service,
-            "RuntimeDirectory",
-            escape::directory(&directory),
-            "command_on_restart",
-            "Holds a mark for each service that has been started in this run of the tree; goes with the root.",
-        );
-    }
 }
 
 impl Writer<'_> {
