@@ -5,7 +5,8 @@ use std::path::Path;
 
 use woodward::tree::Severity;
 use woodward::units::Release;
-use woodward::units::read::{Loaded, Shelf, keys, load::Entry};
+use woodward::units::read::lint::lint;
+use woodward::units::read::{Loaded, Scene, Shelf, keys, load::Entry};
 
 /// Where the units of this machine lie.
 const STOCK: &str = "/usr/lib/systemd/system";
@@ -52,4 +53,19 @@ fn every_unit_of_this_machine_is_read_without_an_error() {
     said.sort();
     said.dedup();
     assert!(said.is_empty(), "{}", said.join("\n"));
+}
+
+#[test]
+fn what_is_found_in_the_units_of_this_machine_is_true() {
+    let shelf = shelf(Path::new(STOCK));
+    let names: Vec<String> = shelf.units(0).map(str::to_owned).collect();
+    let found = lint(&Scene::new(&shelf, &names, Release(252)));
+    // Each was looked at: they have no limit for stopping, leave processes behind, or give up after five quick failures.
+    let true_ones = ["kill-mode-process", "limit-at-once", "stop-timeout-zero", "stop-timeout-infinity"];
+    let others: Vec<String> = found
+        .iter()
+        .filter(|finding| !true_ones.contains(&finding.pitfall.name))
+        .map(ToString::to_string)
+        .collect();
+    assert!(others.is_empty(), "{}", others.join("\n"));
 }

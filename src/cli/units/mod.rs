@@ -11,9 +11,11 @@ mod check;
 mod diff;
 mod generate;
 mod install;
+mod lint;
 mod place;
 mod remove;
 mod said;
+mod shelf;
 mod systemctl;
 
 use std::process::ExitCode;
@@ -32,6 +34,7 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Verb {
     Generate(generate::Args),
+    Lint(lint::Args),
     Check(check::Args),
     Diff(diff::Args),
     Install(install::Args),
@@ -42,6 +45,7 @@ enum Verb {
 pub fn run(args: Args) -> ExitCode {
     report::end(match args.verb {
         Verb::Generate(args) => generate::run(&args),
+        Verb::Lint(args) => lint::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Diff(args) => diff::run(&args),
         Verb::Install(args) => install::run(&args),

@@ -42,6 +42,11 @@ const KINDS: &[(&str, &str, &[&str])] = &[
     ("device", "Device", &[]),
 ];
 
+/// `service`, `target` and the like: endings of names of units.
+pub fn is_kind(ending: &str) -> bool {
+    KINDS.iter().any(|(kind, ..)| *kind == ending)
+}
+
 /// The release that brought a key of a section; `None`: no release known here has it.
 pub fn since(section: &str, key: &str) -> Option<Release> {
     groups(section).iter().find_map(|group| GROUPS.get(group)?.get(key)).copied().map(Release)

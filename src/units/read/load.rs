@@ -4,9 +4,10 @@
 //! their *file names*; of two with one file name the one in the more special directory counts. The directories of the
 //! shelf come first to last, as systemd searches them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::keys;
 use super::specifiers::Name;
 use super::text::{self, Assignment};
 use super::words::{self, Command, Escapes, Problem, Word};
@@ -70,7 +71,14 @@ impl Shelf {
 
     /// Names of all units in a directory.
     pub fn units(&self, directory: usize) -> impl Iterator<Item = &str> {
-        self.directories[directory].files.keys().map(String::as_str).filter(|name| !name.contains('/'))
+        let names = self.directories[directory].files.keys().map(String::as_str);
+        names.filter(|name| !name.contains('/') && keys::is_kind(&Name::of(name).kind))
+    }
+
+    /// Names of all units in all directories.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let names: BTreeSet<&str> = (0..self.directories.len()).flat_map(|at| self.units(at)).collect();
+        names.into_iter()
     }
 
     /// Reads a unit; `None` if there is no file, link or drop-in for it.
@@ -171,9 +179,9 @@ impl Shelf {
     }
 }
 
-/// `foo@.service` seen from `bar@x.service` is `foo@x.service`.
+/// `foo@.service` seen from `bar@x.service` is `foo@x.service`; from `bar.service` it is `foo@bar.service`.
 fn instance_of(name: &str, from: &Name) -> String {
-    let instance = from.instance.as_deref().unwrap_or_default();
+    let instance = from.instance.as_deref().unwrap_or(&from.prefix);
     if Name::of(name).is_template() && !instance.is_empty() {
         return name.replacen('@', &format!("@{instance}"), 1);
     }
@@ -232,7 +240,8 @@ impl Loaded {
         let mut found = Vec::new();
         for assignment in self.all("Unit", key) {
             let (words, _) = words::split(&assignment.value, Escapes::Keep);
-            found.extend(words.into_iter().map(|word| (self.name.expand(&word.text).0, assignment, word)));
+            let name = |text: &str| instance_of(&self.name.expand(text).0, &self.name);
+            found.extend(words.into_iter().map(|word| (name(&word.text), assignment, word)));
         }
         found
     }

@@ -10,13 +10,16 @@
 //! disk: a [`Shelf`] holds the files.
 
 pub mod keys;
+pub mod lint;
 pub mod load;
+pub mod scene;
 pub mod specifiers;
 pub mod text;
 pub mod values;
 pub mod words;
 
 pub use load::{Loaded, Shelf};
+pub use scene::Scene;
 pub use text::{Assignment, File};
 pub use words::Word;
 
@@ -66,8 +69,9 @@ mod tests {
             prop_assert_eq!(value("Description").map(plain).collect::<Vec<_>>(), [text.trim()]);
             let (commands, problems) = words::commands(value("ExecStart").next().unwrap_or_default());
             prop_assert_eq!(problems, []);
-            prop_assert_eq!(&*commands[0].prefix, "-");
-            let read: Vec<String> = commands[0].argv.iter().map(|w| plain(&w.text).replace("$$", "$")).collect();
+            prop_assert!(commands[0].may_fail());
+            let dollar = if commands[0].expands() { "$$" } else { "$" };
+            let read: Vec<String> = commands[0].argv.iter().map(|w| plain(&w.text).replace(dollar, "$")).collect();
             prop_assert_eq!(read, argv);
             let read: Vec<String> = value("Environment")
                 .flat_map(|value| words::split(value, words::Escapes::C).0)
