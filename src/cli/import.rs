@@ -19,6 +19,7 @@ use clap::Subcommand;
 use super::check::summary;
 use super::differing::unified;
 use super::report::{self, Code, Failure};
+use super::style::Style;
 use crate::acs::{self, Hand};
 use crate::tree;
 
@@ -184,7 +185,7 @@ impl Changes {
             };
             changes.lines.push(format!("{name}: {whose}"));
             changes.lines.extend(acs::changes(old, new).into_iter().map(|line| format!("  {line}")));
-            changes.diffs += &unified(&name.to_string(), old, new);
+            changes.diffs += &unified(&name.to_string(), &name.to_string(), old, new, Style::here());
             if acs::hand(old) != Hand::Import {
                 changes.by_hand.push(file);
             }

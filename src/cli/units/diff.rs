@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use similar::{ChangeTag, TextDiff};
-
+use super::super::differing::hunks;
 use super::super::report::{self, Code, Failure};
-use super::super::style::{Colour, Style};
+use super::super::style::Style;
 use super::asked::Asked;
 use super::place::{Place, why};
 use crate::units::manifest::{self, File, Step, What};
@@ -54,19 +53,7 @@ fn one(dir: &Path, step: &Step, there: &str, file: Option<&File>, style: Style) 
     let to = if step.what == What::Removed { "/dev/null" } else { &path };
     out += &format!("--- {from}\n+++ {to}\n");
     let (there, shall) = (without_hash(there), without_hash(shall));
-    let diff = TextDiff::from_lines(&there, &shall);
-    for hunk in diff.unified_diff().context_radius(3).iter_hunks() {
-        out += &format!("{}\n", style.paint(Colour::Cyan, &hunk.header().to_string()));
-        for change in hunk.iter_changes() {
-            let line = change.value().trim_end_matches('\n');
-            let line = match change.tag() {
-                ChangeTag::Equal => format!(" {line}"),
-                ChangeTag::Delete => style.paint(Colour::BoldRed, &format!("-{line}")),
-                ChangeTag::Insert => style.paint(Colour::Green, &format!("+{line}")),
-            };
-            out += &format!("{line}\n");
-        }
-    }
+    out += &hunks(&there, &shall, style);
     out
 }
 
