@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::tree::Plan;
 
 /// What follows the name of a supervisor or worker in the names of units that belong to it.
-pub const AUXILIARY: &[&str] = &["meter", "abort", "again", "rollback"];
+pub const AUXILIARY: &[&str] = &["meter", "abort", "delay", "retry"];
 
 /// The name of a unit without its ending, as long as nothing else has it: prefix, then the ids from the root on, joined
 /// by `-`. Ids hold `[A-Za-z0-9_.:@-]` only.

@@ -64,7 +64,8 @@ impl<'p> Layout<'p> {
     pub fn of(plan: &'p Plan, options: &Options) -> Layout<'p> {
         let mut layout = Layout { places: Vec::with_capacity(plan.workers.len() + plan.supervisors.len()) };
         let what = What::Supervisor(&plan.tree.root);
-        layout.add(&Names::of(plan, &options.prefix), None, plan.tree.id.to_string(), None, what);
+        let names = Names::of(plan, &options.prefix);
+        layout.add(&names, None, plan.tree.id.to_string(), None, what);
         let described: HashMap<&str, &str> = (plan.supervisors.iter())
             .filter_map(|supervisor| Some((supervisor.path.as_str(), supervisor.description.as_deref()?)))
             .collect();
@@ -126,6 +127,14 @@ impl<'p> Layout<'p> {
         let parent = self.places[at].parent?;
         match self.places[parent].what {
             What::Supervisor(supervisor) => Some((parent, supervisor)),
+            What::Worker(_) | What::Template(_) => None,
+        }
+    }
+
+    /// The strategy of a supervisor.
+    pub fn strategy(&self, at: At) -> Option<Strategy> {
+        match self.places[at].what {
+            What::Supervisor(supervisor) => Some(supervisor.strategy),
             What::Worker(_) | What::Template(_) => None,
         }
     }
@@ -202,6 +211,11 @@ impl Place<'_> {
         supervisor.auto_shutdown != AutoShutdown::Never && self.child.is_some_and(|child| child.significant)
     }
 
+    /// Its own name among the marks of its supervisor.
+    pub fn mark(&self) -> String {
+        self.stem.replace('\\', "+")
+    }
+
     /// Where the marks and counts of a supervisor lie: gone with its anchor, so that a new incarnation begins anew. In
     /// a value that takes specifiers; no backslash, which would have to be escaped in each kind of value.
     pub fn state(&self) -> String {
@@ -210,7 +224,7 @@ impl Place<'_> {
 
     /// The same for `RuntimeDirectory=`.
     pub fn state_below_run(&self) -> String {
-        format!("woodward-units/{}", self.stem.replace('\\', "+"))
+        format!("woodward-units/{}", self.mark())
     }
 }
 

@@ -4,14 +4,18 @@
 //! layout      where every child stands
 //! order       After=                    who starts behind whom
 //! strategy    PartOf=                   who goes down and up with whom
-//! meter       …-meter, …-abort          intensity, period, exhausted
+//! meter       …-meter, …-abort, …-retry intensity, period, exhausted, limit, retry_after
+//! delay       …-delay                   backoff
+//! ends        ExecStopPost=             auto_shutdown, essential
 //! supervisor  the anchor                an incarnation
 //! worker      Restart=                  restart types and ends
 //! ```
 //!
 //! What a service runs, and when it is ready, is written by `service` and `readiness`.
 
+mod delay;
 mod deviates;
+mod ends;
 mod layout;
 mod line;
 mod meter;
@@ -20,7 +24,7 @@ mod strategy;
 mod supervisor;
 mod worker;
 
-use super::{Error, Options, Rendering, Section, Unit, escape, slices, sockets};
+use super::{Error, Options, Rendering, Unit, slices, sockets};
 use crate::tree::Plan;
 use layout::{At, Layout, What};
 
@@ -41,9 +45,10 @@ fn place(plan: &Plan, options: &Options, layout: &Layout<'_>, at: At, rendering:
     let (mut unit, beside) = match place.what {
         What::Supervisor(supervisor) => {
             let mut anchor = supervisor::anchor(layout, at, supervisor, options);
-            let slice = slices::name(&place.path, options);
-            anchor.set(Section::Service, "Slice", escape::specifiers(&slice), "", "its control group");
-            (anchor, meter::units(layout, at, supervisor, options))
+            if at == 0 {
+                super::service::anchor(&mut anchor, plan, options);
+            }
+            (anchor, meter::of_supervisor(layout, at, supervisor, options))
         }
         What::Worker(worker) | What::Template(worker) => {
             let mut unit = Unit::new(place.unit.clone(), place.path.clone());
@@ -56,21 +61,26 @@ fn place(plan: &Plan, options: &Options, layout: &Layout<'_>, at: At, rendering:
             super::service::lines(&mut unit, described, child, options, &mut rendering.deviations);
             super::readiness::lines(&mut unit, described, child, options, &mut rendering.deviations);
             let root = &layout.places[0].unit;
-            let beside = sockets::units(&mut unit, described, root, options, &mut rendering.deviations);
+            let mut beside = sockets::units(&mut unit, described, root, options, &mut rendering.deviations);
             if let (true, Some(parent)) = (described.lazy, place.parent) {
                 let parent = &layout.places[parent].unit;
                 for anchor in rendering.units.iter_mut().filter(|unit| unit.name == *parent) {
                     sockets::want(anchor, &beside);
                 }
             }
+            let own = worker.limit.as_ref();
+            beside.extend(own.map(|limit| meter::of_limit(layout, at, limit, options)).unwrap_or_default());
             (unit, beside)
         }
     };
     rendering.deviations.extend(deviates::of(layout, at));
     order::lines(layout, at, &mut unit);
     meter::of_child(layout, at, &mut unit);
+    delay::of_child(layout, at, &mut unit);
     strategy::lines(layout, at, &mut unit);
+    ends::lines(layout, at, options, &mut unit);
     rendering.units.push(unit);
     rendering.units.extend(strategy::again(layout, at));
     rendering.units.extend(beside);
+    rendering.units.extend(delay::units(layout, at, options));
 }

@@ -17,25 +17,10 @@ use crate::units::{Section, Unit};
 pub fn lines(layout: &Layout<'_>, at: At, unit: &mut Unit) {
     let place = &layout.places[at];
     let drags = layout.drags(at);
-    let Some(parent) = place.parent else { return };
-    part_of(layout, place, &drags, unit);
-    let state = layout.places[parent].state();
-    unit.set(
-        Section::Unit,
-        "ConditionPathExists",
-        format!("!{state}/over"),
-        "intensity",
-        "once its supervisor has given up, the restart that was one too many is not carried out",
-    );
-    if place.is(Restart::Temporary) && !drags.is_empty() {
-        unit.set(
-            Section::Unit,
-            "ConditionPathExists",
-            format!("!{state}/group"),
-            "restart",
-            "a temporary child ends with its group and is not started again",
-        );
+    if place.parent.is_none() {
+        return;
     }
+    part_of(layout, place, &drags, unit);
 }
 
 fn part_of(layout: &Layout<'_>, place: &Place<'_>, drags: &[At], unit: &mut Unit) {

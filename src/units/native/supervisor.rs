@@ -4,11 +4,11 @@
 //! it, and its automatic restart is followed by everything below. It wants its children, so that all of them start,
 //! those too that had ended.
 
-use woodward_engine::spec::{Exhausted, Restart, Supervisor};
+use woodward_engine::spec::{Exhausted, Restart, Strategy, Supervisor};
 
 use super::layout::{At, Layout};
 use super::{line, worker};
-use crate::units::{Options, Scope, Section, Unit};
+use crate::units::{Options, Scope, Section, Unit, slices};
 
 /// The anchor of a supervisor; order, strategy and meter of the supervisor above are others' to write.
 pub fn anchor(layout: &Layout<'_>, at: At, supervisor: &Supervisor, options: &Options) -> Unit {
@@ -31,6 +31,11 @@ pub fn anchor(layout: &Layout<'_>, at: At, supervisor: &Supervisor, options: &Op
             unit.set(Section::Unit, "Wants", target.name, "restart", rule);
         }
     }
+    if supervisor.strategy == Strategy::SimpleOneForOne {
+        let meter = format!("{}-meter.service", place.stem);
+        let rule = "its first run says that instances of the last incarnation do not come back";
+        unit.set(Section::Unit, "Wants", meter, "strategy", rule);
+    }
     unit.set(Section::Service, "Type", "exec", "", "up when its process is there");
     unit.set(
         Section::Service,
@@ -39,6 +44,7 @@ pub fn anchor(layout: &Layout<'_>, at: At, supervisor: &Supervisor, options: &Op
         "",
         "a process that stands for the supervisor",
     );
+    unit.set(Section::Service, "Slice", slices::name(&place.path, options), "", "its control group");
     unit.set(
         Section::Service,
         "RuntimeDirectory",

@@ -11,7 +11,7 @@ use crate::tree::units as words;
 use crate::units::{Section, Unit};
 
 /// Signals that systemd calls clean: SIGHUP, SIGINT, SIGPIPE, SIGTERM.
-const CLEAN: [i32; 4] = [1, 2, 13, 15];
+pub const CLEAN: [i32; 4] = [1, 2, 13, 15];
 const SIGKILL: i32 = 9;
 /// SIGRTMIN of the C library.
 const FIRST_REAL_TIME: i32 = 34;
@@ -91,7 +91,7 @@ pub fn restart(restart: Restart, unit: &mut Unit) {
 }
 
 /// An exit status as systemd writes it: a number, or the name of a signal.
-fn written(status: Status) -> String {
+pub fn written(status: Status) -> String {
     match status {
         Status::Code(code) => code.to_string(),
         Status::Signal(number) if (FIRST_REAL_TIME..=64).contains(&number) => {
