@@ -29,7 +29,7 @@ use super::{delay, line};
 use crate::units::{Options, Scope, Section, Unit, escape};
 
 /// Adds up what has been restarted, names it, and sets it back.
-const SCAN: &str = r#"cd "$0" || exit 1; i=$1 p=$2 n=0 k=0 c= hit= kept=; shift 2; for w in $(CTL show -p NRestarts -p Id "$@"); do case $w in NRestarts=*) c=${w#*=};; Id=*) [ "$c" = 0 ] || { hit="$hit ${w#*=}"; n=$((n+c)); };; esac; done; [ -z "$hit" ] || CTL reset-failed $hit; "#;
+const SCAN: &str = r#"cd "$0" || exit 0; i=$1 p=$2 n=0 k=0 c= hit= kept=; shift 2; for w in $(CTL show -p NRestarts -p Id "$@"); do case $w in NRestarts=*) c=${w#*=};; Id=*) [ "$c" = 0 ] || { hit="$hit ${w#*=}"; n=$((n+c)); };; esac; done; [ -z "$hit" ] || CTL reset-failed $hit; "#;
 /// Keeps the times within the period; fails when there are more than intensity.
 const COUNT: &str = r#"read t _ </proc/uptime; t=${t%.*}; for s in $(cat restartsOF); do [ $((t-s)) -gt $p ] || { kept="$kept $s"; k=$((k+1)); }; done; while [ $n -gt 0 ]; do kept="$kept $t"; k=$((k+1)); n=$((n-1)); done; echo $kept >restartsOF; [ $k -le $i ] || { : >overOF; exit 1; }"#;
 
@@ -39,26 +39,33 @@ pub fn of_child(layout: &Layout<'_>, at: At, unit: &mut Unit) {
     let Some(parent) = place.parent else { return };
     let rule = "restarts of the children are counted, and the first too many is not carried out";
     let meter = match place.limit() {
-        Some(_) => format!("{}-meter.service", place.stem),
-        None => format!("{}-meter.service", layout.places[parent].stem),
+        Some(_) => Some((format!("{}-meter.service", place.stem), "limit")),
+        None if has_meter(layout, parent) => {
+            Some((format!("{}-meter.service", layout.places[parent].stem), "intensity"))
+        }
+        None => None,
     };
-    let key = if place.limit().is_some() { "limit" } else { "intensity" };
-    unit.set(Section::Unit, "Wants", meter.clone(), key, rule);
-    unit.set(Section::Unit, "After", meter, key, rule);
+    if let Some((meter, key)) = meter {
+        unit.set(Section::Unit, "Wants", meter.clone(), key, rule);
+        unit.set(Section::Unit, "After", meter, key, rule);
+    }
     let state = layout.places[parent].state();
-    let over = format!("!{state}/over");
-    unit.set(
-        Section::Unit,
-        "ConditionPathExists",
-        over.clone(),
-        "intensity",
-        "once its supervisor has given up, the restart that was one too many is not carried out",
-    );
+    let rule = "nothing starts while its supervisor is down";
+    unit.set(Section::Unit, "ConditionPathExists", state.clone(), "", rule);
+    for &above in place.ancestors.iter().filter(|&&above| has_meter(layout, above)) {
+        unit.set(
+            Section::Unit,
+            "ConditionPathExists",
+            format!("!{}/over", layout.places[above].state()),
+            "intensity",
+            "once a supervisor has given up, the restart that was one too many is not carried out",
+        );
+    }
     if place.limit().is_some() {
         unit.set(
             Section::Unit,
             "ConditionPathExists",
-            format!("{over}-{}", place.mark()),
+            format!("!{state}/over-{}", place.mark()),
             "limit",
             "once its own account is used up, it is not restarted",
         );
@@ -79,14 +86,21 @@ fn is_blocked_in_groups(layout: &Layout<'_>, at: At) -> bool {
     layout.is_template(at) || layout.places[at].is(Restart::Temporary) && !layout.drags(at).is_empty()
 }
 
+/// Children whose restarts a supervisor counts.
+fn counted(layout: &Layout<'_>, at: At) -> Vec<At> {
+    let counts = |child: &Place<'_>| child.limit().is_none() && !child.is(Restart::Temporary);
+    layout.places[at].children.iter().copied().filter(|&child| counts(&layout.places[child])).collect()
+}
+
+/// Whether there is anything to count or to mark.
+fn has_meter(layout: &Layout<'_>, at: At) -> bool {
+    layout.strategy(at) == Some(Strategy::SimpleOneForOne) || !counted(layout, at).is_empty()
+}
+
 /// Meter and abort of a supervisor.
 pub fn of_supervisor(layout: &Layout<'_>, at: At, supervisor: &Supervisor, options: &Options) -> Vec<Unit> {
     let place = &layout.places[at];
-    let counted: Vec<At> = (place.children.iter().copied())
-        .filter(|&child| {
-            layout.places[child].limit().is_none() && !layout.places[child].is(Restart::Temporary)
-        })
-        .collect();
+    let counted = counted(layout, at);
     let mut unit = helper(place, "meter", "counts restarts", options);
     unit.set(Section::Unit, "After", place.unit.clone(), "", "its marks lie in the directory of the anchor");
     gives_up(&mut unit, format!("{}-abort.service", place.stem));
@@ -100,7 +114,11 @@ pub fn of_supervisor(layout: &Layout<'_>, at: At, supervisor: &Supervisor, optio
     let script = script(layout, &counted, "", group, options);
     let limits = (supervisor.intensity, supervisor.period);
     count(layout, &mut unit, &script, &place.state(), limits, &counted, "intensity");
-    let mut units = vec![unit, abort(layout, place, supervisor, options)];
+    let mut units = Vec::new();
+    if has_meter(layout, at) {
+        units.push(unit);
+    }
+    units.push(abort(layout, place, supervisor, options));
     units.extend(supervisor.retry_after.map(|after| retry(place, place, after, options)));
     units
 }
@@ -179,7 +197,7 @@ fn count(
     unit.set(
         Section::Service,
         "ExecStart",
-        format!("{command} {state} {intensity} {period} {counted}"),
+        format!("{command} {state} {intensity} {period} {counted}").trim_end(),
         key,
         "more than intensity restarts within period: give up; counted as OTP counts",
     );

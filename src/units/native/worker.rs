@@ -33,7 +33,7 @@ pub fn lines(child: &Child, worker: &Worker, unit: &mut Unit) {
         Shutdown::BrutalKill => SIGKILL,
         Shutdown::Time(_) | Shutdown::Infinity => ends.stop_signal,
     };
-    let strange = (worker.oneshot || !CLEAN.contains(&asked)).then_some(Status::Signal(asked));
+    let strange = (!worker.oneshot && !CLEAN.contains(&asked)).then_some(Status::Signal(asked));
     let mut success = ends.success.clone();
     success.extend(strange.filter(|status| !ends.success.contains(status)));
     let clean = CLEAN.iter().copied().filter(|_| !worker.oneshot).map(Status::Signal);
@@ -41,7 +41,8 @@ pub fn lines(child: &Child, worker: &Worker, unit: &mut Unit) {
         Restart::Transient => clean.chain(strange).filter(|status| !ends.success.contains(status)).collect(),
         Restart::Permanent | Restart::Temporary => Vec::new(),
     };
-    force.extend(ends.force.iter().filter(|_| child.restart != Restart::Temporary));
+    // Not allowed for a one-shot, and not needed: to it every signal is a failure.
+    force.extend(ends.force.iter().filter(|_| child.restart != Restart::Temporary && !worker.oneshot));
     let lists: [(&'static str, &[Status], &'static str, &'static str); 3] = [
         (
             "SuccessExitStatus",
