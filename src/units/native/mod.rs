@@ -44,10 +44,7 @@ fn place(plan: &Plan, options: &Options, layout: &Layout<'_>, at: At, rendering:
     let place = &layout.places[at];
     let (mut unit, beside) = match place.what {
         What::Supervisor(supervisor) => {
-            let mut anchor = supervisor::anchor(layout, at, supervisor, options);
-            if at == 0 {
-                super::service::anchor(&mut anchor, plan, options);
-            }
+            let anchor = supervisor::anchor(layout, at, supervisor, options);
             (anchor, meter::of_supervisor(layout, at, supervisor, options))
         }
         What::Worker(worker) | What::Template(worker) => {
