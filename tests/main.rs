@@ -30,6 +30,7 @@ mod systemd;
 mod tidy;
 mod trees;
 mod unit_files;
+mod unit_generator;
 mod unit_install;
 mod unit_place;
 mod units;

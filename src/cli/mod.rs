@@ -46,6 +46,8 @@ mod units;
 mod upgrade;
 mod why;
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::os::stage;
@@ -92,6 +94,8 @@ enum Verb {
     Settings(settings::Args),
     Upgrade(upgrade::Args),
     Units(units::Args),
+    #[command(hide = true)]
+    Generator(units::generator::Args),
     Sweep(sweep::Args),
     Ready(ready::Args),
     Completions(completions::Args),
@@ -108,7 +112,7 @@ pub fn main() -> ExitCode {
     if let Some(code) = woodward_keeper::resume(crate::os::members) {
         return ExitCode::from(code);
     }
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(line(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => return refused(&error),
     };
@@ -142,10 +146,19 @@ pub fn main() -> ExitCode {
         Verb::Settings(args) => settings::run(args),
         Verb::Upgrade(args) => upgrade::run(args),
         Verb::Units(args) => units::run(args),
+        Verb::Generator(args) => units::generator::run(&args),
         Verb::Sweep(args) => sweep::run(args),
         Verb::Ready(args) => ready::run(args),
         Verb::Completions(args) => completions::run(args),
     }
+}
+
+/// The command line with its verb: systemd calls a generator by its name.
+fn line(args: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    let mut args = args.peekable();
+    let name = args.peek().map(Path::new).and_then(Path::file_name);
+    let verb = (name == Some(units::generator::NAME.as_ref())).then(|| "generator".into());
+    args.next().into_iter().chain(verb).chain(args)
 }
 
 /// The whole command line, for completions.

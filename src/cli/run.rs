@@ -213,7 +213,7 @@ pub(super) fn refused(refused: Refused) -> Failure {
 }
 
 /// The trees of this host.
-fn installed(trees: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub(super) fn installed(trees: &Path) -> Result<Vec<PathBuf>, Failure> {
     let entries = std::fs::read_dir(trees).map(|all| all.flatten().map(|entry| entry.path()).collect());
     let mut files: Vec<PathBuf> = entries.unwrap_or_default();
     files.retain(|file| file.extension().is_some_and(|end| end == "toml"));

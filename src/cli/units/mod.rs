@@ -10,6 +10,7 @@ mod asked;
 mod check;
 mod diff;
 mod generate;
+pub mod generator;
 mod install;
 mod lint;
 mod place;
