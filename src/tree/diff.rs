@@ -67,6 +67,8 @@ pub fn worker(old: &WorkerPlan, new: &WorkerPlan) -> Vec<Change> {
         resources,
         sandbox,
         secret_names: _,
+        environment_files: _,
+        passes: _,
     } = old;
     let mut changes = Vec::new();
     let mut say = |differs: bool, key: &str, effect: Effect| {

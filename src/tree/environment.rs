@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::decode::{self, At};
 use super::keys;
 use super::layers;
+use super::plan::EnvironmentFile;
 use super::settings::Typed;
 use super::source::Span;
 use super::value::{Table, Value};
@@ -47,8 +48,16 @@ impl Says {
 /// Files that were read, and the last environment that was made: workers with the same environment share it.
 #[derive(Debug, Default)]
 pub struct Environments {
-    files: BTreeMap<PathBuf, Rc<Vec<(String, String)>>>,
+    files: BTreeMap<PathBuf, Rc<Contents>>,
     last: Arc<Vec<(String, String)>>,
+}
+
+/// What a file says.
+#[derive(Debug, Default)]
+struct Contents {
+    pairs: Vec<(String, String)>,
+    there: bool,
+    plain: bool,
 }
 
 /// Variables of woodward itself that mean something to nobody but woodward: its readiness, its watchdog, its own output
@@ -90,8 +99,42 @@ impl Environments {
         let mut all = Vec::new();
         for element in elements {
             for file in vars.list(std::slice::from_ref(element), context).unwrap_or_default() {
-                let pairs = self.file(vars, &file, element.span);
-                all.extend(pairs.iter().map(|(name, text)| (name.clone(), text.clone(), element.span)));
+                let contents = self.file(vars, &file, element.span);
+                let pairs = contents.pairs.iter();
+                all.extend(pairs.map(|(name, text)| (name.clone(), text.clone(), element.span)));
+            }
+        }
+        all
+    }
+
+    /// The files of these levels, and what of each the environment that came out of them has from elsewhere.
+    pub fn files<'s>(
+        &mut self,
+        vars: &mut Variables,
+        levels: impl Iterator<Item = &'s Says>,
+        context: &Context<'_>,
+        environment: &Environment,
+    ) -> Vec<EnvironmentFile> {
+        let mut all = Vec::new();
+        for value in levels.filter_map(|says| says.file.as_ref()) {
+            for element in value.list().unwrap_or(std::slice::from_ref(value)) {
+                for file in vars.list(std::slice::from_ref(element), context).unwrap_or_default() {
+                    let contents = self.file(vars, &file, element.span);
+                    let (name, may_miss) = optional(&file);
+                    let dir = &vars.report.sources.file(element.span.file).dir;
+                    let dir = vars.moved.as_ref().map_or_else(|| dir.clone(), |moved| moved.then(dir));
+                    let elsewhere = |(name, _): &&(String, String)| {
+                        environment.get(name).is_some_and(|(_, from)| !matches!(from, From::File(_)))
+                    };
+                    let overridden = contents.pairs.iter().filter(elsewhere).map(|(name, _)| name.clone());
+                    all.push(EnvironmentFile {
+                        path: dir.join(name),
+                        may_miss,
+                        there: contents.there,
+                        plain: contents.plain,
+                        overridden: overridden.collect(),
+                    });
+                }
             }
         }
         all
@@ -108,16 +151,20 @@ impl Environments {
         Arc::clone(&self.last)
     }
 
-    fn file(&mut self, vars: &mut Variables, written: &str, span: Span) -> Rc<Vec<(String, String)>> {
-        let (name, may_miss) = written.strip_prefix('-').map_or((written, false), |name| (name, true));
+    fn file(&mut self, vars: &mut Variables, written: &str, span: Span) -> Rc<Contents> {
+        let (name, may_miss) = optional(written);
         let path = vars.report.sources.file(span.file).dir.join(name);
         let path = vars.moved.as_ref().map_or_else(|| path.clone(), |moved| moved.now(&path));
-        if let Some(pairs) = self.files.get(&path) {
-            return Rc::clone(pairs);
+        if let Some(contents) = self.files.get(&path) {
+            return Rc::clone(contents);
         }
+        let mut there = true;
         let bytes = match vars.files.read(&path) {
             Ok(bytes) => bytes,
-            Err(error) if may_miss && error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) if may_miss && error.kind() == std::io::ErrorKind::NotFound => {
+                there = false;
+                Vec::new()
+            }
             Err(error) => {
                 vars.report
                     .error(span, format!("cannot read {name}: {}", layers::plain(&error)))
@@ -132,10 +179,32 @@ impl Environments {
             Vec::new()
         });
         warn_if_everybody_may_read(vars, &path, name, &pairs, span);
-        let pairs = Rc::new(pairs);
-        self.files.insert(path, Rc::clone(&pairs));
-        pairs
+        let contents = Rc::new(Contents { pairs, there, plain: is_plain(&bytes) });
+        self.files.insert(path, Rc::clone(&contents));
+        contents
     }
+}
+
+/// Name of a file, and whether it may be missing.
+fn optional(written: &str) -> (&str, bool) {
+    written.strip_prefix('-').map_or((written, false), |name| (name, true))
+}
+
+/// Nothing in a file that its readers understand in different ways: shells, systemd, docker, woodward.
+fn is_plain(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', ';'])).all(|line| {
+        let Some((name, value)) = line.split_once('=') else { return false };
+        let value = value.trim();
+        let inner = match value.chars().next() {
+            Some(quote @ ('"' | '\'')) if value.len() > 1 => {
+                value[1..].strip_suffix(quote).filter(|inner| !inner.contains(quote))
+            }
+            _ => Some(value).filter(|value| !value.contains(['"', '\''])),
+        };
+        !name.contains(char::is_whitespace)
+            && inner.is_some_and(|inner| !inner.contains(['\\', '$', '`', '\0']))
+    })
 }
 
 /// A name that says that its value is nobody's business.
@@ -219,6 +288,16 @@ mod tests {
 
     fn pair(name: &str, value: &str) -> (String, String) {
         (name.to_owned(), value.to_owned())
+    }
+
+    #[test]
+    fn a_file_that_everybody_reads_alike_is_plain() {
+        for text in ["", "A=1\n# c'\n\nB=x y #z\nC='a \"b'\nD=\"e f\"\n"] {
+            assert!(is_plain(text.as_bytes()), "{text}");
+        }
+        for text in ["export A=1", "A=a\\b", "A=\"$B\"", "A='b' c", "A=it's", "A", "A=1\0B=2\0"] {
+            assert!(!is_plain(text.as_bytes()), "{text}");
+        }
     }
 
     #[test]

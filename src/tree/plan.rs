@@ -96,6 +96,37 @@ pub struct WorkerPlan {
     pub reload: Option<Reload>,
     /// The names (never the values) of variables that came from an `environment_file`.
     pub secret_names: Vec<String>,
+    /// The files they came from, or would come from if they were there, in the order in which they are read.
+    pub environment_files: Vec<EnvironmentFile>,
+    /// What of woodward's own environment is passed on; already in `environment`.
+    pub passes: Passes,
+}
+
+/// A file with variables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvironmentFile {
+    /// Where it lies, or will lie.
+    pub path: PathBuf,
+    /// It may be missing.
+    pub may_miss: bool,
+    /// It was there when the tree was read.
+    pub there: bool,
+    /// Everybody who reads such files reads the same: no escapes, no expansions.
+    pub plain: bool,
+    /// Names in it to which an `environment` gives another value.
+    pub overridden: Vec<String>,
+}
+
+/// Which of woodward's own variables a service is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Passes {
+    /// All.
+    #[default]
+    All,
+    /// None.
+    None,
+    /// These.
+    Names(Vec<String>),
 }
 
 /// Identity and limits of a process.

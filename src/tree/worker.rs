@@ -12,7 +12,7 @@ use super::expand::{Level, Reader};
 use super::health;
 use super::keys;
 use super::layers;
-use super::plan::{Identity, KillMode, Output, Probe, RateLimit, Resource, Stdin, Stop, WorkerPlan};
+use super::plan::{Identity, KillMode, Output, Passes, Probe, RateLimit, Resource, Stdin, Stop, WorkerPlan};
 use super::resources::{self, Resources};
 use super::rules;
 use super::said;
@@ -52,6 +52,9 @@ pub fn worker(
     rules::worker(&mut reader.vars, own, &settings, oneshot, &path);
 
     let mut plan = plan(reader, &settings, path.clone(), oneshot, &environment);
+    let own_says = Says::of(own);
+    let says = level.environments.iter().chain([&own_says]);
+    plan.environment_files = reader.environments.files(&mut reader.vars, says, &context, &environment);
     sockets::worker(reader, own, &settings, &plan, mode);
     plan.identity.limits.extend(resources::substitutes(&plan));
     advice::worker(&mut reader.vars.report, own, &settings, &plan, mode);
@@ -185,6 +188,12 @@ fn plan(
         reload: health::reload(settings),
         ready,
         secret_names: environment.iter().filter_map(secret).collect(),
+        environment_files: Vec::new(),
+        passes: match settings.get("pass_environment") {
+            Some(Typed::Boolean(false)) => Passes::None,
+            Some(Typed::Strings(names)) => Passes::Names(names.clone()),
+            _ => Passes::All,
+        },
         working_directory: working_directory.clone(),
     }
 }

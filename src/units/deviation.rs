@@ -37,6 +37,10 @@ pub enum Deviation {
     SocketOrder,
     /// A socket unit starts its service whoever has stopped it.
     SocketStarts,
+    /// systemd lets files win over `Environment=`.
+    FileWins,
+    /// systemd gives each service variables of its own, whatever `pass_environment` says.
+    OwnVariables,
 }
 
 /// A deviation at a place of the tree.
@@ -68,6 +72,8 @@ impl Deviation {
         Deviation::UserManager,
         Deviation::SocketOrder,
         Deviation::SocketStarts,
+        Deviation::FileWins,
+        Deviation::OwnVariables,
     ];
 
     /// The word for it on the command line and in reports.
@@ -88,6 +94,8 @@ impl Deviation {
             Deviation::UserManager => "user-manager",
             Deviation::SocketOrder => "socket-order",
             Deviation::SocketStarts => "socket-starts",
+            Deviation::FileWins => "file-wins",
+            Deviation::OwnVariables => "own-variables",
         }
     }
 
@@ -132,6 +140,8 @@ impl Deviation {
             Deviation::SocketStarts => {
                 "the sockets of a service that was stopped by hand stay open, and who connects starts it"
             }
+            Deviation::FileWins => "an environment file that was not there goes over `environment`",
+            Deviation::OwnVariables => "systemd gives each service a few variables of its own",
         }
     }
 

@@ -146,7 +146,7 @@ impl Writer<'_> {
     fn plain(&self, command: &[String]) -> Option<Vec<String>> {
         let program = command.first()?;
         if escape::is_program(program) {
-            let path = !program.contains('/') && self.is_from_file("PATH");
+            let path = !program.contains('/') && self.searches_by_env();
             let env = path.then(|| "/usr/bin/env".to_owned());
             return Some(env.into_iter().chain(command.iter().cloned()).collect());
         }
@@ -190,11 +190,6 @@ impl Writer<'_> {
         // env would take a program with `=` in its name for a variable; nice takes it as it is.
         let behind = if program.contains('=') { "/usr/bin/nice -n 0 -- " } else { "" };
         format!("exec /usr/bin/env -- {variables}{behind}{}", escape::shell_words(command))
-    }
-
-    fn odd_variables(&self) -> Vec<(&str, &str)> {
-        let all = self.plan.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        all.filter(|(name, value)| !escape::is_variable(name, value)).collect()
     }
 
     /// Directories, made before each start. `+`: as the manager, outside of the sandbox.

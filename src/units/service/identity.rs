@@ -50,7 +50,7 @@ impl Writer<'_> {
     }
 
     /// A relative path begins where the manager runs: at the root of the system, in the home of a user.
-    fn absolute(&self, path: &Path) -> String {
+    pub(super) fn absolute(&self, path: &Path) -> String {
         let text = escape::specifiers(&path.display().to_string());
         match self.options.scope {
             _ if path.is_absolute() => text,
