@@ -13,6 +13,7 @@
 pub mod auto;
 pub mod deviation;
 pub mod escape;
+pub mod forecast;
 mod hardening;
 pub mod manifest;
 pub mod model;

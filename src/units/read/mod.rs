@@ -18,7 +18,7 @@ pub mod text;
 pub mod values;
 pub mod words;
 
-pub use load::{Loaded, Shelf};
+pub use load::{Entry, Loaded, Shelf};
 pub use scene::Scene;
 pub use text::{Assignment, File};
 pub use words::Word;
