@@ -29,6 +29,7 @@ mod survival;
 mod systemd;
 mod tidy;
 mod trees;
+mod unit_apply;
 mod unit_files;
 mod unit_generator;
 mod unit_install;

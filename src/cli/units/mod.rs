@@ -6,6 +6,7 @@
 //!                                                               └─ systemctl:   install, remove
 //! ```
 
+mod apply;
 mod asked;
 mod check;
 mod diff;
@@ -35,6 +36,7 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Verb {
     Generate(generate::Args),
+    Apply(apply::Args),
     Lint(lint::Args),
     Check(check::Args),
     Diff(diff::Args),
@@ -46,6 +48,7 @@ enum Verb {
 pub fn run(args: Args) -> ExitCode {
     report::end(match args.verb {
         Verb::Generate(args) => generate::run(&args),
+        Verb::Apply(args) => apply::run(&args),
         Verb::Lint(args) => lint::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Diff(args) => diff::run(&args),
