@@ -289,9 +289,8 @@ fn around(
 /// The life of the process aside of a command.
 fn beside(asking: Asking, taps: Taps, health: Option<Health>) {
     let Ok(runtime) = runtime() else { return };
-    let told = Arc::new(Notify::new());
-    let (passing, newline) = taps.tapped(asking.probe.as_ref(), &told);
-    let states: Arc<[Arc<State>]> = passing.iter().map(|(state, _)| state.clone()).collect();
+    let (told, over) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (states, newline) = taps.tapped(asking.probe.as_ref(), &told, &over);
     runtime.block_on(async {
         let meeting = (!states.is_empty()).then(|| tokio::spawn(answer(states.clone())));
         if let Some(pipe) = newline
@@ -316,8 +315,9 @@ fn beside(asking: Asking, taps: Taps, health: Option<Health>) {
         }
         if let Some(meeting) = meeting {
             // The last lines of whoever can still write.
-            let over = passing.into_iter().map(|(_, thread)| thread);
-            let _ = tokio::task::spawn_blocking(|| over.for_each(|thread| drop(thread.join()))).await;
+            while !states.iter().all(|state| state.is_over()) {
+                over.notified().await;
+            }
             meeting.abort();
         }
     });
@@ -376,19 +376,21 @@ impl Taps {
         self.writers.iter().chain(&self.readers).map(|(fd, _)| fd.as_raw_fd())
     }
 
-    /// In the process aside: reads them. Gives the threads that pass on output, and the pipe for a newline.
+    /// In the process aside: reads them. Gives the states of the threads that pass on output, and the pipe for a newline.
+    /// `told`: the text was found; `over`: nobody can write any more.
     fn tapped(
         self,
         probe: Option<&Probe>,
         told: &Arc<Notify>,
-    ) -> (Vec<(Arc<State>, std::thread::JoinHandle<()>)>, Option<OwnedFd>) {
+        over: &Arc<Notify>,
+    ) -> (Arc<[Arc<State>]>, Option<OwnedFd>) {
         drop(self.writers);
         let Some(Probe::Log(text)) = probe else {
-            return (Vec::new(), self.readers.into_iter().next().map(|(reader, _)| reader));
+            return (Arc::new([]), self.readers.into_iter().next().map(|(reader, _)| reader));
         };
         let started = self.readers.into_iter().filter_map(|(reader, to)| {
             let passing = Passing::new(reader, to).ok()?;
-            let (state, told) = (passing.state(), told.clone());
+            let (state, told, over) = (passing.state(), told.clone(), over.clone());
             let mut lines = ask::Lines::containing(text);
             let thread = std::thread::Builder::new().name("passing".to_owned()).spawn(move || {
                 passing.run(|piece| {
@@ -396,8 +398,9 @@ impl Taps {
                         told.notify_one();
                     }
                 });
+                over.notify_one();
             });
-            Some((state, thread.ok()?))
+            thread.ok().map(|_| state)
         });
         (started.collect(), None)
     }
