@@ -27,6 +27,11 @@ pub struct Bed {
 impl Bed {
     /// The release is that of this host, or of the tree of another one: `UNITS_ROOT`.
     pub fn up() -> Bed {
+        Bed::seeing(&[])
+    }
+
+    /// The same, with further directories of this host at their places.
+    pub fn seeing(directories: &[&Path]) -> Bed {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("proof-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let dir =
@@ -46,6 +51,9 @@ impl Bed {
         }
         up.args(["-b", &bind(dir.path(), "/proof"), "-b", &bind(&tools, "/opt/proof")]);
         up.args(["-b", &bind(&program(), "/usr/bin/woodward")]);
+        for directory in directories {
+            up.args(["-b", &bind(directory, &directory.to_string_lossy())]);
+        }
         assert!(up.status().expect("the bed can be started").success(), "no systemd");
         let mut shell = bed(&name, "exec");
         shell.args(["--raw", "--", "sh"]).stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -6,6 +6,7 @@
 //!       └─ units ─ systemd ─ processes ── log ─┴─ equal, or a named deviation
 //! ```
 
+mod acs;
 mod bed;
 mod equal;
 mod escaping;
