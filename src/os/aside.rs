@@ -198,31 +198,58 @@ impl Process {
 /// Runs a command with this process's environment (but [`OURS`]) and standard output; what it ended with, in words, if
 /// that was not 0. Killed, with its group, when nobody waits for it any more.
 pub async fn run(command: &[String]) -> Result<(), String> {
-    let Some((program, arguments)) = command.split_first() else { return Err("no command".to_owned()) };
-    let mut started = Command::new(program);
-    started.args(arguments).stdin(Stdio::null()).process_group(0);
-    OURS.iter().for_each(|name| drop(started.env_remove(name)));
-    // SAFETY: one system call, which may be made between fork and exec.
-    unsafe { started.pre_exec(|| Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?)) };
-    let child = started.spawn().map_err(|error| format!("{program}: {error}"))?;
-    let mut running = Running(child);
-    let process =
-        Process::open(running.0.id().cast_signed()).map_err(|error| format!("{program}: {error}"))?;
-    process.ended().await;
-    match running.0.wait() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{program}: {status}")),
-        Err(error) => Err(format!("{program}: {error}")),
+    Running::start(command, Stdio::inherit())?.succeeds().await
+}
+
+/// The same, and what it has said: at most what a pipe holds.
+pub async fn said(command: &[String]) -> Result<String, String> {
+    let mut running = Running::start(command, Stdio::piped())?;
+    let output = running.child.stdout.take();
+    running.succeeds().await?;
+    let mut text = String::new();
+    if let Some(mut output) = output {
+        output.read_to_string(&mut text).map_err(|error| error.to_string())?;
+    }
+    Ok(text)
+}
+
+/// A command that is running.
+struct Running {
+    program: String,
+    child: std::process::Child,
+}
+
+impl Running {
+    fn start(command: &[String], output: Stdio) -> Result<Running, String> {
+        let Some((program, arguments)) = command.split_first() else { return Err("no command".to_owned()) };
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(output).process_group(0);
+        OURS.iter().for_each(|name| drop(command.env_remove(name)));
+        // SAFETY: one system call, which may be made between fork and exec.
+        unsafe {
+            command.pre_exec(|| Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?))
+        };
+        let child = command.spawn().map_err(|error| format!("{program}: {error}"))?;
+        Ok(Running { program: program.clone(), child })
+    }
+
+    async fn succeeds(&mut self) -> Result<(), String> {
+        let told = |program: &str, error: io::Error| format!("{program}: {error}");
+        let process = Process::open(self.child.id().cast_signed()).map_err(|e| told(&self.program, e))?;
+        process.ended().await;
+        match self.child.wait() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(format!("{}: {status}", self.program)),
+            Err(error) => Err(told(&self.program, error)),
+        }
     }
 }
 
-struct Running(std::process::Child);
-
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Ok(None) = self.0.try_wait() {
-            let _ = killpg(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGKILL);
-            let _ = self.0.wait();
+        if let Ok(None) = self.child.try_wait() {
+            let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGKILL);
+            let _ = self.child.wait();
         }
     }
 }

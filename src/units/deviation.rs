@@ -13,8 +13,6 @@ pub enum Deviation {
     StopTakesAlong,
     /// systemd measures each command of a start and of a stop by itself, woodward all of them together.
     TimePerCommand,
-    /// A check is not suspended while something the service relies on is down.
-    JudgedAlone,
     /// systemd's watchdog begins with the main process, not at readiness and `start_after`.
     WatchdogAtOnce,
     /// A service that may say `WATCHDOG=1` may say `READY=1` too.
@@ -60,7 +58,6 @@ impl Deviation {
         Deviation::TumblingWindow,
         Deviation::StopTakesAlong,
         Deviation::TimePerCommand,
-        Deviation::JudgedAlone,
         Deviation::WatchdogAtOnce,
         Deviation::ReadyByItsOwnWord,
         Deviation::NoStopCommandWhenSick,
@@ -82,7 +79,6 @@ impl Deviation {
             Deviation::TumblingWindow => "tumbling-window",
             Deviation::StopTakesAlong => "stop-takes-along",
             Deviation::TimePerCommand => "time-per-command",
-            Deviation::JudgedAlone => "judged-alone",
             Deviation::WatchdogAtOnce => "watchdog-at-once",
             Deviation::ReadyByItsOwnWord => "ready-by-its-own-word",
             Deviation::NoStopCommandWhenSick => "no-stop-command-when-sick",
@@ -113,9 +109,6 @@ impl Deviation {
             Deviation::StopTakesAlong => "a stop by hand stops also those that restart with it",
             Deviation::TimePerCommand => {
                 "each command of a start or a stop has the whole time, not all of them together"
-            }
-            Deviation::JudgedAlone => {
-                "a service is asked, and judged, also while what it relies on does not answer"
             }
             Deviation::WatchdogAtOnce => {
                 "a service has to say WATCHDOG=1 from its start on, not from readiness and start_after on"

@@ -92,6 +92,19 @@ pub fn lines(
     health(unit, plan, child, form, options, deviates);
 }
 
+/// The variable by which checks know the units that a worker relies on.
+pub const RELIES_ON: &str = "WOODWARD_RELIES_ON";
+
+/// Writes on which `units`, a list, a worker relies, if anybody checks it: as long as one of them is not up the worker
+/// is not judged.
+pub fn relies(unit: &mut Unit, plan: &WorkerPlan, units: &str) {
+    if asks(plan).is_some() && !units.is_empty() {
+        let value = escape::word(&format!("{RELIES_ON}={units}"));
+        let rule = "while one of these is down, or is in doubt itself, it is not judged";
+        unit.set(Section::Service, "Environment", value, "health", rule);
+    }
+}
+
 /// The command of a worker as its unit executes it: itself, or behind `woodward ready ... --` where its own
 /// descriptors, or what was there before it, have to be seen.
 pub fn wrap(plan: &WorkerPlan, child: &spec::Child, options: &Options, command: &[String]) -> Vec<String> {
@@ -203,7 +216,6 @@ fn health(
                 let command = escape::command("", &words);
                 unit.set(Section::Service, "ExecStartPost", command, "health", rule);
             }
-            deviate(Deviation::JudgedAlone, "checks go on while what it relies on is down");
         }
     }
     let (signal, shutdown) = match worker.shutdown_if_sick.unwrap_or(child.shutdown) {

@@ -118,7 +118,7 @@ impl Acs {
 
     /// Processes of the mini-ACS.
     fn processes(&mut self) -> String {
-        self.0.sh("pgrep -a 'omni|miniCont|python3|woodward'")
+        self.0.sh("ps -eo comm=,args= | grep -E '^(omni|miniC|python3|woodward)'")
     }
 }
 
@@ -157,4 +157,40 @@ fn the_mini_acs_runs_as_native_units() {
     assert_eq!(acs.processes(), "", "nothing is left");
     let failed = acs.0.sh("systemctl --failed --no-legend 'acs*'");
     assert_eq!(failed, "", "a stop is no failure");
+}
+
+/// Path and generation of every process, as woodward knows them.
+fn generations(bed: &mut Bed) -> BTreeMap<String, u64> {
+    let said = bed.sh("woodward status --json");
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&said).unwrap_or_else(|e| panic!("{e}: {said}"));
+    let rows = rows.into_iter().filter(|row| row["kind"] == "service");
+    let named = |row: &serde_json::Value| row["path"].as_str().map(|path| path.replacen("acs/", "", 1));
+    rows.map(|row| (named(&row).expect("a path"), row["generation"].as_u64().expect("a generation")))
+        .collect()
+}
+
+#[test]
+fn the_mini_acs_runs_as_one_supervised_unit() {
+    let mut acs = Acs::rendered("supervised");
+    acs.0.sh("systemctl start acs.service");
+    acs.wait("woodward to be up", |bed| bed.sh("woodward is-up > /dev/null && echo up") == "up");
+    let before = generations(&mut acs.0);
+    assert!(PARTS.iter().all(|(part, _)| before.contains_key(*part)), "{before:?}");
+    acs.wait_until_all_have_logged_in();
+
+    let unit_before = acs.0.sh("systemctl show -P MainPID acs.service");
+    acs.0.sh("woodward signal acs/logging/channel KILL");
+    acs.wait("the channel to be started again", |bed| {
+        generations(bed)["logging/channel"] > before["logging/channel"]
+            && bed.sh("woodward is-up > /dev/null && echo up") == "up"
+    });
+    let now = generations(&mut acs.0);
+    let new: Vec<&str> =
+        before.keys().map(String::as_str).filter(|part| now[*part] != before[*part]).collect();
+    assert_eq!(new, ["logging/channel", "logging/logger"]);
+    assert_eq!(acs.0.sh("systemctl show -P MainPID acs.service"), unit_before, "it is the same woodward");
+
+    acs.0.sh("systemctl stop acs.service");
+    assert_eq!(acs.processes(), "", "nothing is left");
+    assert_eq!(acs.0.sh("systemctl show -P Result acs.service"), "success");
 }

@@ -7,6 +7,9 @@
 //! a hang            WATCHDOG=trigger systemd ends the service, and Restart= decides
 //! ```
 //!
+//! What it relies on ($WOODWARD_RELIES_ON) is looked at when it does not answer: while one of these is not up it is not
+//! asked, and while one is in doubt itself, which its text of status says, the verdict waits.
+//!
 //! The unit needs no `WatchdogSec=`, so the service finds no `WATCHDOG_USEC` that it would take for its own. While the unit
 //! is being stopped nothing is triggered: a service that shuts down owes nobody an answer.
 
@@ -21,11 +24,15 @@ use crate::runtime::health::LATE;
 use crate::runtime::health::watch::{Moment, Todo, Watch};
 use crate::runtime::readiness;
 use crate::tree::{Check, Health};
+use crate::units::readiness::RELIES_ON;
 
 /// So much later than this process systemd finds a hang itself.
 const LEEWAY: Duration = Duration::from_secs(10);
 /// For systemd to say what it is doing.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A text of status that begins like this is in doubt.
+const NOT_WELL: &str = "not well: ";
 
 type Answer<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + 'a>>;
 
@@ -35,7 +42,8 @@ pub(super) async fn watch(asking: &Asking, health: &Health) {
     asking.tell(&format!("WATCHDOG_USEC={}", found.as_micros()));
     let mut watch = Watch::new(health, std::process::id(), clock::now());
     let mut open: Option<(u32, Answer<'_>)> = None;
-    let mut why = String::new();
+    let (mut why, mut suspended) = (String::new(), false);
+    let relied = Relied::find();
     loop {
         let due = Duration::from_millis(watch.next().0.saturating_sub(clock::now().0));
         let answered = async {
@@ -44,17 +52,22 @@ pub(super) async fn watch(asking: &Asking, health: &Health) {
                 None => std::future::pending().await,
             }
         };
-        let todo = tokio::select! {
+        // What happens next; a step of the watch only when it is known how those are that it relies on.
+        let next = tokio::select! {
             biased;
             () = asking.ended() => return,
             (n, answer) = answered => {
                 open = None;
-                watch.answered(n, answer, &moment(false))
+                Next::Answer(n, answer)
             }
-            () = tokio::time::sleep(due) => {
-                let late = clock::now().since(watch.next()) > LATE;
-                watch.due(&moment(late))
-            }
+            () = tokio::time::sleep(due) => Next::Due(clock::now().since(watch.next()) > LATE),
+        };
+        let bad =
+            matches!(&next, Next::Answer(_, Err(_))) || watch.is_doubtful() || suspended || open.is_some();
+        let others = if bad { relied.look().await } else { Others::default() };
+        let todo = match next {
+            Next::Answer(n, answer) => watch.answered(n, answer, &moment(false, others)),
+            Next::Due(late) => watch.due(&moment(late, others)),
         };
         for todo in todo {
             match todo {
@@ -72,24 +85,73 @@ pub(super) async fn watch(asking: &Asking, health: &Health) {
                         Check::Probe(probe) => format!("{}: {reason}", fact::probe(probe)),
                         Check::Fresh { .. } | Check::Watchdog(_) => reason,
                     };
-                    asking.tell(&format!("WATCHDOG=1\nSTATUS=not well: {why}"));
+                    asking.tell(&format!("WATCHDOG=1\nSTATUS={NOT_WELL}{why}"));
                 }
-                Todo::Starved(figures) => eprintln!("not well: {why}; starved, one grace period: {figures}"),
+                Todo::Starved(figures) => eprintln!("{NOT_WELL}{why}; starved, one grace period: {figures}"),
                 Todo::Sick => {
                     if !is_being_stopped().await {
                         eprintln!("<3>hangs: {why}, {} times in a row", health.misses);
                         asking.tell("WATCHDOG=trigger");
                     }
                 }
-                // Both are said only of what relies on others, and here nobody knows who relies on whom.
-                Todo::Suspended | Todo::Resumed => {}
+                Todo::Suspended => {
+                    suspended = true;
+                    why.clear();
+                    asking.tell("STATUS=not asked while what it relies on is not up");
+                }
+                Todo::Resumed => {
+                    suspended = false;
+                    asking.tell("STATUS=");
+                }
             }
         }
     }
 }
 
-fn moment(late: bool) -> Moment<'static> {
-    Moment { now: clock::now(), down: false, doubt: false, late, pressure: &pressure::around }
+/// What happens next to a watch.
+enum Next {
+    /// An answer to this question.
+    Answer(u32, Result<(), String>),
+    /// Its time has come; whether that is heard of too late.
+    Due(bool),
+}
+
+fn moment(late: bool, others: Others) -> Moment<'static> {
+    let Others { down, doubt } = others;
+    Moment { now: clock::now(), down, doubt, late, pressure: &pressure::around }
+}
+
+/// How those are that a service relies on.
+#[derive(Clone, Copy, Default)]
+struct Others {
+    /// One of them is not up.
+    down: bool,
+    /// One of them misses answers.
+    doubt: bool,
+}
+
+/// Units that a service relies on. They are looked at only while it does not answer.
+struct Relied(Vec<String>);
+
+impl Relied {
+    fn find() -> Relied {
+        let units = std::env::var(RELIES_ON).unwrap_or_default();
+        Relied(units.split_ascii_whitespace().map(str::to_owned).collect())
+    }
+
+    /// If systemd cannot be asked, the service is judged alone.
+    async fn look(&self) -> Others {
+        if self.0.is_empty() {
+            return Others::default();
+        }
+        let said = show(&["ActiveState", "StatusText"], &self.0).await.unwrap_or_default();
+        let states = said.lines().filter_map(|line| line.strip_prefix("ActiveState="));
+        let mut texts = said.lines().filter_map(|line| line.strip_prefix("StatusText="));
+        Others {
+            down: states.into_iter().any(|state| state != "active"),
+            doubt: texts.any(|text| text.starts_with(NOT_WELL)),
+        }
+    }
 }
 
 fn question(check: &Check) -> Answer<'_> {
@@ -106,8 +168,14 @@ fn question(check: &Check) -> Answer<'_> {
 /// systemd says that it is stopping this unit. Asked only when a verdict is due; without an answer it is not.
 async fn is_being_stopped() -> bool {
     let Some(unit) = aside::own_unit() else { return false };
+    show(&["ActiveState"], &[unit]).await.is_some_and(|said| said.contains("ActiveState=deactivating"))
+}
+
+/// What systemd says of units; `None`: it does not answer.
+async fn show(properties: &[&str], units: &[String]) -> Option<String> {
     let scope = if std::env::var_os("MANAGERPID").is_some() { "--user" } else { "--system" };
-    let asks = format!("[ \"$(systemctl {scope} show -P ActiveState -- \"$0\")\" = deactivating ]");
-    let command = ["sh", "-c", &asks, &unit].map(str::to_owned);
-    tokio::time::timeout(PATIENCE, aside::run(&command)).await.is_ok_and(|said| said.is_ok())
+    let properties = format!("--property={}", properties.join(","));
+    let mut command = ["systemctl", scope, "show", &properties, "--"].map(str::to_owned).to_vec();
+    command.extend(units.iter().cloned());
+    tokio::time::timeout(PATIENCE, aside::said(&command)).await.ok()?.ok()
 }

@@ -57,6 +57,7 @@ fn place(plan: &Plan, options: &Options, layout: &Layout<'_>, at: At, rendering:
             worker::lines(&lazily, worker, &mut unit);
             super::service::lines(&mut unit, described, child, options, &mut rendering.deviations);
             super::readiness::lines(&mut unit, described, child, options, &mut rendering.deviations);
+            super::readiness::relies(&mut unit, described, &layout.units(order::relied(layout, at)));
             let root = &layout.places[0].unit;
             let mut beside = sockets::units(&mut unit, described, root, options, &mut rendering.deviations);
             if let (true, Some(parent)) = (described.lazy, place.parent) {

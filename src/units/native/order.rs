@@ -5,7 +5,9 @@
 //! siblings with all below them. By dependencies the elder siblings are those it is `after`, directly or not. The stop
 //! is the reverse.
 
-use super::layout::{At, Layout};
+use woodward_engine::spec::{Order, Strategy};
+
+use super::layout::{At, Layout, What};
 use crate::units::{Section, Unit};
 
 /// Writes the order of a place.
@@ -13,7 +15,7 @@ pub fn lines(layout: &Layout<'_>, at: At, unit: &mut Unit) {
     let before = earlier(layout, at);
     if !before.is_empty() {
         let (key, rule) = match layout.above(at).map(|(_, supervisor)| supervisor.order) {
-            Some(woodward_engine::spec::Order::Dependencies) => (
+            Some(Order::Dependencies) => (
                 "after",
                 "by dependencies: behind what it is after, with all below, and behind what its supervisor is behind",
             ),
@@ -48,6 +50,23 @@ fn earlier(layout: &Layout<'_>, at: At) -> Vec<At> {
         }
     }
     found.retain(|&at| !layout.is_template(at));
+    found
+}
+
+/// The workers that a place cannot do without: below siblings of itself and of those above it, by dependencies those it
+/// is after, by list, under `rest_for_one` and `one_for_all`, those before it. The rule of the engine's `relies_on`.
+pub fn relied(layout: &Layout<'_>, at: At) -> Vec<At> {
+    let mut found = Vec::new();
+    for &step in layout.places[at].ancestors.iter().chain([&at]) {
+        let relies = layout.above(step).is_some_and(|(_, above)| match above.order {
+            Order::Dependencies => true,
+            Order::Listed => matches!(above.strategy, Strategy::RestForOne | Strategy::OneForAll),
+        });
+        for elder in layout.elders(step).into_iter().filter(|_| relies) {
+            found.extend(layout.places[elder].range.clone());
+        }
+    }
+    found.retain(|&at| matches!(layout.places[at].what, What::Worker(_)));
     found
 }
 
