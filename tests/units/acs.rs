@@ -155,7 +155,7 @@ fn the_mini_acs_runs_as_native_units() {
         }
     }
     assert_eq!(acs.processes(), "", "nothing is left");
-    let failed = acs.0.sh("systemctl --failed --no-legend 'acs*'");
+    let failed = acs.0.sh("systemctl list-units --failed --no-legend 'acs*'");
     assert_eq!(failed, "", "a stop is no failure");
 }
 
