@@ -231,3 +231,67 @@ fn the_units_are_in_order() {
     let out = command.output().expect("the bed can be started");
     assert!(out.status.success(), "{}", text(&out));
 }
+
+/// A unit that is there already, and a tree with it behind a child of our own.
+fn with_a_unit(keys: &str) -> Systemd {
+    let tree = format!(
+        "id = \"t\"\nsemantics = \"otp\"\nintensity = 3\nperiod = \"1h\"\nstrategy = \"rest_for_one\"\n\
+         [[child]]\nid = \"a\"\ncommand = [\"sleep\", \"1000\"]\n\
+         [[child]]\nid = \"u\"\nunit = \"own.service\"\nshutdown = \"1s\"\n"
+    );
+    let bed = Systemd::up(&tree, as_it_is);
+    let unit = format!("[Service]\nType=exec\nExecStart=sleep 1000\n{keys}\n");
+    bed.sh(&format!("cat >/etc/systemd/system/own.service <<'END'\n{unit}END\nsystemctl daemon-reload"));
+    bed
+}
+
+#[test]
+fn an_existing_unit_is_a_child_like_any_other() {
+    let bed = with_a_unit("");
+    bed.sh("systemctl start woodward");
+    bed.wait("woodward is-up && systemctl is-active own");
+    let row = || -> Value {
+        let rows: Vec<Value> = serde_json::from_str(&bed.sh("woodward status --json")).expect("an array");
+        rows.into_iter().find(|row| row["path"] == "t/u").expect("a row")
+    };
+    assert_eq!(row()["kind"], "unit");
+    let started = |unit: &str| bed.sh(&format!("systemctl show {unit} -P InvocationID"));
+    // Its main process is killed: it has ended, and is started again.
+    let first = started("own");
+    bed.sh("systemctl kill --kill-whom=main --signal=KILL own");
+    bed.wait(&format!("[ $(systemctl show own -P InvocationID) != {first} ] && woodward is-up"));
+    assert_eq!((&row()["restarts"], &row()["exit"]), (&1.into(), &"SIGKILL".into()), "{}", row());
+    // It goes along with its elder.
+    let second = started("own");
+    bed.sh("kill -9 $(woodward status t/a --json | grep -o '\"pid\": *[0-9]*' | grep -o '[0-9]*')");
+    bed.wait(&format!("[ $(systemctl show own -P InvocationID) != {second} ] && woodward is-up"));
+    // The daemon dies: it goes on.
+    let third = started("own");
+    bed.sh("kill -9 $(pgrep -xP $(systemctl show woodward -P MainPID) woodward)");
+    bed.wait("woodward is-up");
+    assert_eq!(started("own"), third);
+    // What stands for it is killed: nothing of it is left behind, and it is started again.
+    bed.sh(&format!("kill -9 {}", row()["pid"]));
+    bed.wait(&format!("[ $(systemctl show own -P InvocationID) != {third} ] && woodward is-up"));
+    bed.sh("woodward stop t/u");
+    assert!(!bed.holds("systemctl is-active own"));
+    bed.sh("woodward start t/u && systemctl is-active own && systemctl stop woodward");
+    assert!(!bed.holds("systemctl is-active own"));
+}
+
+#[test]
+fn a_unit_that_does_not_stop_is_killed() {
+    let bed = with_a_unit("ExecStop=sleep 1000\nTimeoutStopSec=infinity");
+    bed.sh("systemctl start woodward");
+    bed.wait("woodward is-up");
+    bed.sh("woodward stop t/u");
+    assert_eq!(bed.sh("systemctl show own -P ActiveState"), "failed");
+}
+
+#[test]
+fn a_unit_that_systemd_restarts_by_itself_is_refused() {
+    let bed = with_a_unit("Restart=always");
+    bed.sh("systemctl start woodward || true");
+    bed.wait("journalctl -o cat | grep -q 'systemd restarts it by itself, Restart=always'");
+    assert!(!bed.holds("systemctl is-active own"));
+}

@@ -6,6 +6,7 @@
 
 mod act;
 mod apply;
+mod attend;
 mod availability;
 mod chaos;
 mod check;
@@ -70,6 +71,8 @@ enum Verb {
     #[command(hide = true)]
     Daemon(daemon::Args),
     #[command(hide = true)]
+    Attend(attend::Args),
+    #[command(hide = true)]
     Trial(daemon::Args),
     Check(check::Args),
     Import(import::Args),
@@ -122,6 +125,7 @@ pub fn main() -> ExitCode {
     match cli.verb {
         Verb::Run(args) => run::run(args),
         Verb::Daemon(args) => daemon::run(args),
+        Verb::Attend(args) => attend::run(args),
         Verb::Trial(args) => trial::run(args),
         Verb::Check(args) => check::run(args),
         Verb::Import(args) => import::run(args),

@@ -168,6 +168,7 @@ impl Sayings {
         let kind = match worker {
             None => Kind::Supervisor,
             Some(worker) if worker.plan.task => Kind::Task,
+            Some(worker) if worker.plan.unit.is_some() => Kind::Unit,
             Some(worker) if worker.plan.oneshot => Kind::Oneshot,
             Some(_) => Kind::Service,
         };

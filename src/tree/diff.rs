@@ -45,6 +45,7 @@ pub fn worker(old: &WorkerPlan, new: &WorkerPlan) -> Vec<Change> {
         description,
         oneshot,
         task,
+        unit,
         command,
         command_on_restart,
         identity,
@@ -78,7 +79,8 @@ pub fn worker(old: &WorkerPlan, new: &WorkerPlan) -> Vec<Change> {
     };
     use Effect::{NextStart, Now, Restart};
     say((*oneshot, *task) != (new.oneshot, new.task), "kind", Restart);
-    say(*command != new.command, "command", Restart);
+    say(*unit != new.unit, "unit", Restart);
+    say(*command != new.command && unit.is_none(), "command", Restart);
     say(*command_on_restart != new.command_on_restart, "command_on_restart", NextStart);
     let Identity { user, group, supplementary_groups, umask, nice, oom_score_adjust, limits } = identity;
     say(*user != new.identity.user, "user", Restart);

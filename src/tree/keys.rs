@@ -204,7 +204,12 @@ pub const WORKER: &[Key] = &[
         "Program and arguments: a list, or one string split as a shell would, without a shell.",
     ),
     key("command_on_restart", Kind::Command, "", "For every start of this run of the tree but the first."),
-    coming("unit", Support::Part(3), "An existing systemd unit instead of a command."),
+    key(
+        "unit",
+        Kind::Text,
+        "",
+        "An existing service of systemd instead of a command; its own Restart= must be no.",
+    ),
     key("environment", Kind::Environment, "", "Variables of its environment."),
     key("environment_file", Kind::Paths, "", "Files with variables; a - in front: may be missing."),
     coming("console", Support::Later, "A terminal that stays open."),

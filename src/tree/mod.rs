@@ -38,6 +38,7 @@ mod settings;
 pub mod sockets;
 mod source;
 mod supervisor;
+pub mod unit;
 pub mod units;
 mod value;
 mod variables;

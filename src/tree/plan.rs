@@ -51,6 +51,8 @@ pub struct WorkerPlan {
     pub oneshot: bool,
     /// A task of the program that embeds woodward: it has no process and no command. Never in a tree file.
     pub task: bool,
+    /// A service of systemd, which `command` stands for: [`super::unit`].
+    pub unit: Option<String>,
     /// Program and arguments. In a template, `${arg.name}` is still in it.
     pub command: Vec<String>,
     /// For every start of this run of the tree but the first.

@@ -11,6 +11,7 @@ use super::hints;
 use super::keys::{self, Keys};
 use super::settings::Settings;
 use super::source::Span;
+use super::unit;
 use super::value::{Data, Table, Value};
 use super::variables::{Context, Mode, Variables};
 
@@ -167,6 +168,7 @@ pub fn worker(vars: &mut Variables, own: &Table, settings: &Settings, oneshot: b
         refuse("essential", "an essential child cannot park: its `limit` needs exhausted = \"escalate\"");
     }
     health::worker(vars, own, settings, oneshot, path);
+    unit::check(vars, own, settings, path);
 }
 
 /// `only = { a = 1, x.field = 2 }` as pairs of names and wanted values.

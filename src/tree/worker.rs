@@ -153,14 +153,21 @@ fn plan(
         |(name, (_, from)): (&String, &(String, From))| matches!(from, From::File(_)).then(|| name.clone());
     let ready = settings.table("ready").filter(|_| !oneshot && !lazy).and_then(|table| probe(table, at));
     let health_probe = settings.table("health").and_then(|table| probe(table, at));
+    let unit = settings.text("unit");
+    // systemd says when a unit has started.
+    let ready = ready.or_else(|| (unit.is_some() && !oneshot).then_some(Probe::Notify));
     let directories: Vec<PathBuf> =
         settings.strings("directories").unwrap_or_default().iter().map(|path| at(path)).collect();
+    let after_stop = after_stop(settings, unit.as_deref());
     WorkerPlan {
         path,
         description: settings.text("description"),
         oneshot,
         task: false,
-        command: settings.strings("command").unwrap_or_default(),
+        command: match &unit {
+            Some(unit) => super::unit::command(unit),
+            None => settings.strings("command").unwrap_or_default(),
+        },
         command_on_restart: settings.strings("command_on_restart"),
         identity: identity(settings),
         sandbox: Sandbox::of(settings, &directories, at),
@@ -173,7 +180,8 @@ fn plan(
         environment: reader.environments.shared(environment),
         before_start: settings.commands("before_start"),
         after_ready: if lazy { Vec::new() } else { settings.commands("after_ready") },
-        after_stop: settings.commands("after_stop"),
+        after_stop,
+        unit,
         output: output(settings, at),
         log_rate_limit: settings.table("log_rate_limit").map(|table| RateLimit {
             lines: table.integer("lines").unwrap_or(u32::MAX),
@@ -196,6 +204,10 @@ fn plan(
         },
         working_directory: working_directory.clone(),
     }
+}
+
+fn after_stop(settings: &Settings, unit: Option<&str>) -> Vec<Vec<String>> {
+    unit.map(super::unit::end).into_iter().chain(settings.commands("after_stop")).collect()
 }
 
 fn identity(settings: &Settings) -> Identity {

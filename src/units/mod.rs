@@ -28,9 +28,10 @@ pub mod slices;
 pub mod sockets;
 pub mod supervised;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
-use crate::tree::Plan;
+use crate::tree::{Plan, unit};
 
 pub use deviation::{Deviates, Deviation};
 pub use model::{Line, Section, Unit, Why};
@@ -108,6 +109,7 @@ pub enum Error {
 
 /// The units of a tree.
 pub fn generate(plan: &Plan, options: &Options) -> Result<Rendering, Error> {
+    let plan = &*with_program(plan, options);
     let rendering = match options.mode {
         Mode::Native => native::render(plan, options),
         Mode::Supervised => supervised::render(plan, options),
@@ -115,6 +117,21 @@ pub fn generate(plan: &Plan, options: &Options) -> Result<Rendering, Error> {
     }?;
     refuse::refuse(&rendering)?;
     Ok(rendering)
+}
+
+/// What stands for a unit in the tree is this program, which has to be called by its name in a unit.
+fn with_program<'p>(plan: &'p Plan, options: &Options) -> Cow<'p, Plan> {
+    if plan.workers.iter().all(|worker| worker.unit.is_none()) {
+        return Cow::Borrowed(plan);
+    }
+    let mut plan = plan.clone();
+    for worker in plan.workers.iter_mut().filter(|worker| worker.unit.is_some()) {
+        let commands = std::iter::once(&mut worker.command).chain(&mut worker.after_stop);
+        for own in commands.filter_map(|command| command.first_mut()).filter(|word| *word == unit::OWN) {
+            *own = options.program.to_string_lossy().into_owned();
+        }
+    }
+    Cow::Owned(plan)
 }
 
 impl Rendering {
