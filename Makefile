@@ -45,6 +45,8 @@ test: build
 	tests/oracle/live
 	tests/systemd-bed/install
 	examples/mini-acs/install
+	examples/integral/install
+	examples/grid/install
 	examples/mini-acs/demo
 	cargo test --workspace --exclude woodward
 	cargo test --package woodward --doc

@@ -21,6 +21,7 @@ mod sandbox;
 mod services;
 mod settings;
 mod simulate;
+mod sites;
 mod sockets;
 mod stopping;
 mod subtree;
