@@ -10,9 +10,7 @@ pub fn of(layout: &Layout<'_>, at: At) -> Vec<Deviates> {
 
 /// `PartOf=` follows a restart and a stop alike.
 fn stop_takes_along(layout: &Layout<'_>, at: At) -> Option<Deviates> {
-    let (parent, _) = layout.above(at)?;
-    let siblings = layout.places[parent].children.iter().copied();
-    let along = layout.units(siblings.filter(|&sibling| layout.drags(sibling).contains(&at)));
+    let along = layout.units(layout.dragged(at));
     (!along.is_empty()).then(|| Deviates {
         deviation: Deviation::StopTakesAlong,
         path: layout.places[at].path.clone(),

@@ -34,6 +34,10 @@ pub struct Place<'p> {
     pub parent: Option<At>,
     /// All above it, the root first.
     pub ancestors: Vec<At>,
+    /// Its place in the list of its supervisor.
+    pub nth: usize,
+    /// The siblings it is after, directly or not, in the order of the list. Empty in a list.
+    needs: Vec<At>,
     /// Directly below it.
     pub children: Vec<At>,
     /// It and all below it.
@@ -97,6 +101,8 @@ impl<'p> Layout<'p> {
             stem,
             parent,
             ancestors,
+            nth: 0,
+            needs: Vec::new(),
             children: Vec::new(),
             range: at..at + 1,
             child,
@@ -115,7 +121,11 @@ impl<'p> Layout<'p> {
                     Kind::Worker(worker) => What::Worker(worker),
                 };
                 let child = self.add(names, Some(at), path, Some(child), what);
+                self.places[child].nth = self.places[at].children.len();
                 self.places[at].children.push(child);
+            }
+            if supervisor.order == Order::Dependencies {
+                self.find_needs(at);
             }
         }
         self.places[at].range.end = self.places.len();
@@ -161,30 +171,32 @@ impl<'p> Layout<'p> {
         let Some((parent, supervisor)) = self.above(at) else { return Vec::new() };
         let siblings = &self.places[parent].children;
         match supervisor.order {
-            Order::Listed => siblings.iter().copied().take_while(|&sibling| sibling != at).collect(),
-            Order::Dependencies => self.needs(siblings, at),
+            Order::Listed => siblings[..self.places[at].nth].to_vec(),
+            Order::Dependencies => self.places[at].needs.clone(),
         }
     }
 
-    /// The siblings that a place is after, directly or not, in the order of the list.
-    fn needs(&self, siblings: &[At], at: At) -> Vec<At> {
-        let mut needed = vec![false; siblings.len()];
-        let mut open = vec![at];
-        while let Some(next) = open.pop() {
-            let Some(child) = self.places[next].child else { continue };
-            for id in &child.after {
-                let found = siblings.iter().position(|&sibling| self.id(sibling) == &**id);
-                if let Some(i) = found.filter(|&i| !needed[i]) {
-                    needed[i] = true;
-                    open.push(siblings[i]);
+    /// Notes for the children of a supervisor which siblings each is after, directly or not.
+    fn find_needs(&mut self, supervisor: At) {
+        let siblings = self.places[supervisor].children.clone();
+        let child = |at: At| self.places[at].child;
+        let nth: HashMap<&str, usize> =
+            (siblings.iter().enumerate()).filter_map(|(nth, &at)| Some((&*child(at)?.id, nth))).collect();
+        let after: Vec<Vec<usize>> = (siblings.iter())
+            .map(|&at| child(at).map_or(&[][..], |child| &child.after))
+            .map(|after| after.iter().filter_map(|id| nth.get(&**id).copied()).collect())
+            .collect();
+        for (n, &at) in siblings.iter().enumerate() {
+            let mut needed = vec![false; siblings.len()];
+            let mut open = after[n].clone();
+            while let Some(next) = open.pop() {
+                if !std::mem::replace(&mut needed[next], true) {
+                    open.extend(&after[next]);
                 }
             }
+            let needs = siblings.iter().zip(needed).filter(|(_, needed)| *needed).map(|(&at, _)| at);
+            self.places[at].needs = needs.collect();
         }
-        siblings.iter().zip(needed).filter(|(_, needed)| *needed).map(|(&sibling, _)| sibling).collect()
-    }
-
-    fn id(&self, at: At) -> &str {
-        self.places[at].child.map_or("", |child| &child.id)
     }
 
     /// The siblings whose crash restarts a place: by the strategy, and never a temporary one, for which nobody restarts.
@@ -197,6 +209,28 @@ impl<'p> Layout<'p> {
         };
         group.retain(|&sibling| sibling != at && !self.places[sibling].is(Restart::Temporary));
         group
+    }
+}
+
+impl Layout<'_> {
+    /// The siblings that the crash of a place restarts: [`Layout::drags`] the other way round.
+    pub fn dragged(&self, at: At) -> Vec<At> {
+        let Some((parent, supervisor)) = self.above(at) else { return Vec::new() };
+        if self.places[at].is(Restart::Temporary) {
+            return Vec::new();
+        }
+        let siblings = self.places[parent].children.iter().copied().filter(|&sibling| sibling != at);
+        let nth = self.places[at].nth;
+        match (supervisor.strategy, supervisor.order) {
+            (Strategy::OneForOne | Strategy::SimpleOneForOne, _) => Vec::new(),
+            (Strategy::OneForAll, _) => siblings.collect(),
+            (Strategy::RestForOne, Order::Listed) => {
+                siblings.filter(|&sibling| self.places[sibling].nth > nth).collect()
+            }
+            (Strategy::RestForOne, Order::Dependencies) => {
+                siblings.filter(|&sibling| self.places[sibling].needs.contains(&at)).collect()
+            }
+        }
     }
 }
 

@@ -15,10 +15,10 @@
 //! ```
 //!
 //! The marks lie in the runtime directory of the anchor and go with it: a new incarnation begins with an empty window.
-//! One restart too many: the meter fails, and its `OnFailure=` is the abort. It ends a permanent supervisor by ending its
-//! anchor, which is a calm end as in OTP; the supervisor above restarts it and counts. One that would not be restarted is
-//! taken down child by child, its anchor last, so that no sibling is touched. A parked child has no abort: it is not
-//! started, and that is all.
+//! One restart too many: the meter fails, and its `OnFailure=` is the abort. It stops what is left below, and
+//! then ends the anchor, calmly as in OTP: the supervisor above restarts a permanent one and counts; one that is not
+//! restarted touches no sibling, as nothing followed a job of its own. A parked child has no abort: it is not started,
+//! and that is all.
 
 use std::time::Duration;
 
@@ -223,11 +223,6 @@ fn abort(layout: &Layout<'_>, place: &Place<'_>, supervisor: &Supervisor, option
     };
     if place.parent.is_none() {
         run(format!("{ctl} stop {anchor}"), "the root gives up: all is stopped in reverse order");
-    } else if !parks && place.is(Restart::Permanent) {
-        run(
-            format!("{ctl} kill --kill-whom=main -s TERM {anchor}"),
-            "the supervisor ends; the one above restarts it with all below, and counts",
-        );
     } else {
         let below: Vec<String> =
             place.children.iter().map(|&child| layout.places[child].unit.replace("@.", "@*.")).collect();
@@ -236,7 +231,7 @@ fn abort(layout: &Layout<'_>, place: &Place<'_>, supervisor: &Supervisor, option
         let (signal, rule) = if parks {
             ("USR1", "parked: the anchor ends with the one status after which it is not started again")
         } else {
-            ("TERM", "the supervisor ends calmly: its restart type says that it stays down")
+            ("TERM", "the supervisor ends, calmly; the one above does what its restart type says")
         };
         run(format!("{ctl} kill --kill-whom=main -s {signal} {anchor}"), rule);
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! layout      where every child stands
-//! order       After=                    who starts behind whom
+//! order       After=, ….target          who starts behind whom
 //! strategy    PartOf=                   who goes down and up with whom
 //! meter       …-meter, …-abort, …-retry intensity, period, exhausted, limit, retry_after
 //! delay       …-delay                   backoff
@@ -45,7 +45,9 @@ fn place(plan: &Plan, options: &Options, layout: &Layout<'_>, at: At, rendering:
     let (mut unit, beside) = match place.what {
         What::Supervisor(supervisor) => {
             let anchor = supervisor::anchor(layout, at, supervisor, options);
-            (anchor, meter::of_supervisor(layout, at, supervisor, options))
+            let mut beside = meter::of_supervisor(layout, at, supervisor, options);
+            beside.extend(order::targets(layout, at, options));
+            (anchor, beside)
         }
         What::Worker(worker) | What::Template(worker) => {
             let mut unit = Unit::new(place.unit.clone(), place.path.clone());

@@ -25,6 +25,8 @@ pub fn anchor(layout: &Layout<'_>, at: At, supervisor: &Supervisor, options: &Op
         let children = layout.units(wanted);
         unit.set(Section::Unit, "Wants", children, "", "a supervisor starts all its children");
     }
+    let rule = "what stands for its children in the order is up as long as it is";
+    unit.set(Section::Unit, "Wants", super::order::names(layout, at), "", rule);
     for &child in &place.children {
         if let Some(target) = super::strategy::again(layout, child) {
             let rule = "what starts ended transient children again is up as long as their supervisor";
