@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 
 use woodward_engine::spec::{Child, Children, Kind, Ready, Restart, Supervisor, Worker};
 
-use super::{Choice, Error, Mode, Options, Rendering, Section, Unit, escape, native, supervised};
+use super::{
+    Choice, Deviates, Error, Mode, Options, Rendering, Section, Unit, escape, native, refuse, supervised,
+};
 use crate::tree::{Plan, Probe, WorkerPlan, cut};
 
 /// What the supervisor above says about the unit of a subtree; all else about its process is woodward's.
@@ -26,7 +28,10 @@ const FROM_ABOVE: &[&str] = &[
 
 /// The units of a tree.
 pub fn render(plan: &Plan, options: &Options) -> Result<Rendering, Error> {
-    choose(plan, options, &native::render)
+    choose(plan, options, &|plan, options| {
+        let rendering = native::render(plan, options)?;
+        refuse(&rendering).map(|()| rendering)
+    })
 }
 
 /// Supervised subtrees, and why.
@@ -77,13 +82,22 @@ fn choose(
 /// The supervisors that native units would not be true to, each with its reason; those of them that are not below
 /// another one.
 fn unfaithful(shown: &Plan, rendering: &Rendering, options: &Options) -> Reasons {
-    let mut all = Reasons::new();
+    let mut all: BTreeMap<String, Vec<&Deviates>> = BTreeMap::new();
     for deviates in rendering.unaccepted(options) {
-        let host = host_of(shown, &deviates.path);
-        let reason = format!("{}: {}: {}", deviates.path, deviates.deviation, deviates.text);
-        all.entry(host).or_insert(reason);
+        all.entry(host_of(shown, &deviates.path)).or_default().push(deviates);
     }
-    all
+    all.into_iter().map(|(host, all)| (host, reason(&all))).collect()
+}
+
+/// The first in full, the others by name.
+fn reason(all: &[&Deviates]) -> String {
+    let Some(first) = all.first() else { return String::new() };
+    let mut others: Vec<&str> = all.iter().map(|d| d.deviation.name()).collect();
+    others.retain(|name| *name != first.deviation.name());
+    others.sort_unstable();
+    others.dedup();
+    let also = if others.is_empty() { String::new() } else { format!("; also {}", others.join(", ")) };
+    format!("{}: {}: {}{also}", first.path, first.deviation, first.text)
 }
 
 /// The supervisor that has to be supervised for what is at a path: itself, or the one above a worker.
@@ -204,7 +218,7 @@ fn restart_of(plan: &Plan, path: &str) -> Restart {
 mod tests {
     use super::*;
     use crate::tree;
-    use crate::units::{Deviates, Deviation, names};
+    use crate::units::{Deviation, names};
 
     const TREE: &str = r#"
         id = "t"
