@@ -1,12 +1,14 @@
 # What there is to run. Debian or Ubuntu with Rust is enough; what else is needed is installed with apt.
 
-.PHONY: help build small small-check demo chaos test bench clean
+.PHONY: help build small small-check demo chaos test bench units units-newer clean
 
 help:
 	@echo "make build   the program: target/release/woodward"
 	@echo "make small   the init for containers, static: target/small/woodward"
 	@echo "make demo    fourteen real services, three killed, why each came back"
 	@echo "make chaos   the same services, ten minutes of faults (SEED=1 FOR=10m)"
+	@echo "make units   units/generated anew, from the trees in supervisors"
+	@echo "make units-newer  the same units before a newer systemd (root, network)"
 	@echo "make test    everything that must pass"
 	@echo "make bench   the figures of BENCHMARKS.md (root, a quiet machine)"
 	@echo "make clean   removes what was built"
@@ -52,6 +54,15 @@ test: build
 	cargo test --package woodward --doc
 	cargo test --package woodward --lib --bins --test main
 	$(MAKE) small-check
+
+# A change of a tree or of how units are made shows in the diff of units/generated.
+units:
+	WOODWARD_UPDATE=1 cargo test --package woodward --test main unit_generated::
+
+# Units for 252 and for its own release, before the verifier of a newer systemd.
+units-newer:
+	cargo build
+	tests/systemd-bed/newer target/debug/woodward
 
 bench: build small
 	benches/procs/run

@@ -32,6 +32,7 @@ mod tidy;
 mod trees;
 mod unit_apply;
 mod unit_files;
+mod unit_generated;
 mod unit_generator;
 mod unit_install;
 mod unit_place;
