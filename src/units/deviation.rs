@@ -39,6 +39,8 @@ pub enum Deviation {
     FileWins,
     /// systemd gives each service variables of its own, whatever `pass_environment` says.
     OwnVariables,
+    /// The name of an instance is one text, and there are no other arguments.
+    OneArgument,
 }
 
 /// A deviation at a place of the tree.
@@ -71,6 +73,7 @@ impl Deviation {
         Deviation::SocketStarts,
         Deviation::FileWins,
         Deviation::OwnVariables,
+        Deviation::OneArgument,
     ];
 
     /// The word for it on the command line and in reports.
@@ -92,6 +95,7 @@ impl Deviation {
             Deviation::SocketStarts => "socket-starts",
             Deviation::FileWins => "file-wins",
             Deviation::OwnVariables => "own-variables",
+            Deviation::OneArgument => "one-argument",
         }
     }
 
@@ -134,6 +138,7 @@ impl Deviation {
                 "the sockets of a service that was stopped by hand stay open, and who connects starts it"
             }
             Deviation::FileWins => "an environment file that was not there goes over `environment`",
+            Deviation::OneArgument => "an instance of a template has one argument",
             Deviation::OwnVariables => "systemd gives each service a few variables of its own",
         }
     }

@@ -27,6 +27,7 @@ pub mod service;
 pub mod slices;
 pub mod sockets;
 pub mod supervised;
+pub mod template;
 
 use std::borrow::Cow;
 use std::path::PathBuf;

@@ -6,6 +6,7 @@ use super::super::check::{reading, variable};
 use super::super::report::{Code, Failure};
 use super::systemctl;
 use crate::tree::{self, Diagnostic, Plan, Severity};
+use crate::units::template::{self, Instances, Misfit};
 use crate::units::{self, Deviation, Mode, Options, Release, Rendering, Scope};
 
 /// Which tree, and how it becomes units.
@@ -51,6 +52,13 @@ pub struct Asked {
     /// Give a variable of the tree a value
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable)]
     pub vars: Vec<(String, String)>,
+    /// Templates over the values of a variable: instance=0..9
+    ///
+    /// NAME=FIRST..LAST or NAME=A,B,C. Each unit becomes NAME@.service, in which
+    /// %i is the value; where no template gives the text of a value, it has a
+    /// unit of its own, and that is said.
+    #[arg(long, value_name = "NAME=VALUES", value_parser = values)]
+    pub template: Option<(String, Vec<String>)>,
     /// Where woodward will lie [default: where it lies]
     #[arg(long, value_name = "PATH")]
     pub program: Option<PathBuf>,
@@ -64,6 +72,8 @@ pub struct Rendered {
     pub options: Options,
     /// The units.
     pub rendering: Rendering,
+    /// With templates: what did not fit them.
+    pub misfits: Vec<Misfit>,
     /// Warnings about the tree; about this host only if the units are for it.
     pub warnings: Vec<Diagnostic>,
 }
@@ -71,7 +81,26 @@ pub struct Rendered {
 impl Asked {
     /// Reads the tree and renders it.
     pub fn render(&self) -> Result<Rendered, Failure> {
-        let how = self.for_reading();
+        let Some((name, values)) = &self.template else { return self.once(&self.vars) };
+        let mut first = None;
+        let mut renderings = Vec::new();
+        for value in values {
+            let given = [(name.clone(), value.clone())];
+            let vars: Vec<_> =
+                self.vars.iter().filter(|(other, _)| other != name).chain(&given).cloned().collect();
+            let mut rendered = self.once(&vars)?;
+            renderings.push((value.clone(), std::mem::take(&mut rendered.rendering)));
+            first.get_or_insert(rendered);
+        }
+        let Instances { rendering, misfits } = template::instances(&renderings);
+        let mut first = first.ok_or_else(|| Failure::new(Code::Usage, "no value for the template"))?;
+        (first.rendering, first.misfits) = (rendering, misfits);
+        Ok(first)
+    }
+
+    /// With these variables.
+    fn once(&self, vars: &[(String, String)]) -> Result<Rendered, Failure> {
+        let how = self.for_reading(vars);
         let (reading, plan) = reading(&self.tree, &how)?;
         let options = self.options(how);
         let rendering = units::generate(&plan, &options)
@@ -80,18 +109,18 @@ impl Asked {
         if self.host.is_some() || self.dir.is_some() {
             warnings.retain(|warning| warning.severity != Severity::Host);
         }
-        Ok(Rendered { plan, options, rendering, warnings })
+        Ok(Rendered { plan, options, rendering, misfits: Vec::new(), warnings })
     }
 
     /// How the tree is read: as on the host where the units will run, without what is here by chance.
-    fn for_reading(&self) -> tree::Options {
+    fn for_reading(&self, vars: &[(String, String)]) -> tree::Options {
         let here = tree::Options::of_this_process();
         let given = |given: &String| match given.split_once('=') {
             Some((name, value)) => Some((name.to_owned(), value.to_owned())),
             None => here.environment.get_key_value(given).map(|(name, value)| (name.clone(), value.clone())),
         };
         tree::Options {
-            vars: self.vars.clone(),
+            vars: vars.to_vec(),
             environment: self.env.iter().filter_map(given).collect(),
             host: self.host.clone().unwrap_or_else(|| here.host.clone()),
             dir: self.dir.clone(),
@@ -109,7 +138,7 @@ impl Asked {
             prefix: self.prefix.clone(),
             source: self.dir.as_ref().map_or_else(|| absolute(&self.tree), |dir| dir.join(file)),
             program: self.program.clone().unwrap_or_else(this_program),
-            vars: self.vars.iter().cloned().chain(host).collect(),
+            vars: reading.vars.into_iter().chain(host).collect(),
             environment: reading.environment.into_iter().collect(),
             accepted: self.accept.clone(),
         }
@@ -123,6 +152,11 @@ fn absolute(path: &Path) -> PathBuf {
 /// Where this program lies.
 pub fn this_program() -> PathBuf {
     std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/usr/bin/woodward"))
+}
+
+fn values(text: &str) -> Result<(String, Vec<String>), String> {
+    let (name, values) = text.split_once('=').ok_or("NAME=FIRST..LAST or NAME=A,B,C")?;
+    Ok((name.to_owned(), template::values(values)?))
 }
 
 fn mode(text: &str) -> Result<Mode, String> {

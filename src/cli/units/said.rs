@@ -26,6 +26,9 @@ pub struct Report {
     pub choices: Vec<Choice>,
     /// In tree order.
     pub deviations: Vec<Deviation>,
+    /// With `--template`: units that no template gives.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub misfits: Vec<Misfit>,
     /// What became of the files; null: none were written or compared.
     pub files: Option<Files>,
 }
@@ -85,6 +88,17 @@ pub struct Deviation {
     pub accepted: bool,
 }
 
+/// A unit of one value of a template.
+#[derive(Debug, Serialize)]
+pub struct Misfit {
+    /// File name.
+    pub unit: String,
+    /// systemd's word of the line that differs; empty: other lines.
+    pub key: &'static str,
+    /// Its value.
+    pub value: String,
+}
+
 impl Report {
     /// Of a rendering.
     pub fn of(rendered: &Rendered) -> Report {
@@ -116,6 +130,15 @@ impl Report {
                     name: deviates.deviation.name(),
                     text: deviates.text.clone(),
                     accepted: accepted(deviates.deviation),
+                })
+                .collect(),
+            misfits: rendered
+                .misfits
+                .iter()
+                .map(|misfit| Misfit {
+                    unit: misfit.unit.clone(),
+                    key: misfit.key,
+                    value: misfit.value.clone(),
                 })
                 .collect(),
             files: None,
@@ -182,6 +205,10 @@ impl Report {
         for deviates in &self.deviations {
             let accepted = if deviates.accepted { ", accepted" } else { "" };
             out += &entry(&format!("{}: {}{accepted}", deviates.path, deviates.name), &deviates.text);
+        }
+        for Misfit { unit, key, value } in &self.misfits {
+            let what = if key.is_empty() { value.clone() } else { format!("{key}={value}") };
+            out += &entry(&format!("{unit}: no template gives it"), &what);
         }
         if let Some(files) = self.files.as_ref().filter(|files| files.written) {
             let Files { directory, new, changed, removed, same, drop_ins, .. } = files;

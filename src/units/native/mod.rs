@@ -24,7 +24,7 @@ mod strategy;
 mod supervisor;
 mod worker;
 
-use super::{Error, Options, Rendering, Unit, slices, sockets};
+use super::{Error, Options, Rendering, Unit, slices, sockets, template};
 use crate::tree::Plan;
 use layout::{At, Layout, What};
 
@@ -55,11 +55,15 @@ fn place(plan: &Plan, options: &Options, layout: &Layout<'_>, at: At, rendering:
             else {
                 return;
             };
+            let pool = matches!(place.what, What::Template(_));
+            let template = pool.then(|| template::argument(described, &mut rendering.deviations));
+            let described = template.as_ref().unwrap_or(described);
             let lazily = sockets::restarted(described, child);
             worker::lines(&lazily, worker, &mut unit);
             super::service::lines(&mut unit, described, child, options, &mut rendering.deviations);
             super::readiness::lines(&mut unit, described, child, options, &mut rendering.deviations);
             super::readiness::relies(&mut unit, described, &layout.units(order::relied(layout, at)));
+            template::fill(&mut unit);
             let root = &layout.places[0].unit;
             let mut beside = sockets::units(&mut unit, described, root, options, &mut rendering.deviations);
             if let (true, Some(parent)) = (described.lazy, place.parent) {

@@ -234,7 +234,7 @@ impl Writer<'_> {
     }
 
     fn pipe_directory(&self) -> String {
-        format!("{}.stdin", self.stem())
+        format!("woodward-units/{}.stdin", self.stem())
     }
 
     /// As a word of a script.
