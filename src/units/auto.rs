@@ -83,7 +83,7 @@ fn choose(
 /// another one.
 fn unfaithful(shown: &Plan, rendering: &Rendering, options: &Options) -> Reasons {
     let mut all: BTreeMap<String, Vec<&Deviates>> = BTreeMap::new();
-    for deviates in rendering.unaccepted(options) {
+    for deviates in rendering.unaccepted(options).filter(|deviates| !deviates.deviation.by_hand()) {
         all.entry(host_of(shown, &deviates.path)).or_default().push(deviates);
     }
     all.into_iter().map(|(host, all)| (host, reason(&all))).collect()

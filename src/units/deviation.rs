@@ -11,6 +11,8 @@ pub enum Deviation {
     TumblingWindow,
     /// A stop by hand follows `PartOf=` too.
     StopTakesAlong,
+    /// systemd keeps no word of a person: what was stopped starts with its supervisor.
+    StopDoesNotLast,
     /// systemd measures each command of a start and of a stop by itself, woodward all of them together.
     TimePerCommand,
     /// systemd's watchdog begins with the main process, not at readiness and `start_after`.
@@ -59,6 +61,7 @@ impl Deviation {
     pub const ALL: &[Deviation] = &[
         Deviation::TumblingWindow,
         Deviation::StopTakesAlong,
+        Deviation::StopDoesNotLast,
         Deviation::TimePerCommand,
         Deviation::WatchdogAtOnce,
         Deviation::ReadyByItsOwnWord,
@@ -81,6 +84,7 @@ impl Deviation {
         match self {
             Deviation::TumblingWindow => "tumbling-window",
             Deviation::StopTakesAlong => "stop-takes-along",
+            Deviation::StopDoesNotLast => "stop-does-not-last",
             Deviation::TimePerCommand => "time-per-command",
             Deviation::WatchdogAtOnce => "watchdog-at-once",
             Deviation::ReadyByItsOwnWord => "ready-by-its-own-word",
@@ -111,6 +115,9 @@ impl Deviation {
                 "restarts are counted from the first one on, not over the last period"
             }
             Deviation::StopTakesAlong => "a stop by hand stops also those that restart with it",
+            Deviation::StopDoesNotLast => {
+                "a child that was stopped by hand starts again when a supervisor above it does"
+            }
             Deviation::TimePerCommand => {
                 "each command of a start or a stop has the whole time, not all of them together"
             }
@@ -141,6 +148,11 @@ impl Deviation {
             Deviation::OneArgument => "an instance of a template has one argument",
             Deviation::OwnVariables => "systemd gives each service a few variables of its own",
         }
+    }
+
+    /// Whether it changes only what a person does by hand: what the tree does by itself is as it is written.
+    pub fn by_hand(self) -> bool {
+        matches!(self, Deviation::StopTakesAlong | Deviation::StopDoesNotLast)
     }
 
     /// The first release without it, if there is one.

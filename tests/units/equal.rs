@@ -2,7 +2,7 @@
 
 use woodward::units::{Deviates, Deviation};
 
-use super::incident::Incident;
+use super::incident::{Incident, Story};
 use super::shape::{Shape, is_within};
 use super::trace::{Fate, Trace, line};
 
@@ -58,11 +58,13 @@ pub fn differences(shape: &Shape, incident: &Incident, native: &Trace, woodward:
 /// | deviation | after | allows |
 /// |---|---|---|
 /// | `stop-takes-along` at P | a stop of P by hand | that who restarts with P is down, in the units only |
+/// | `stop-does-not-last` at the root | anything | that what was stopped by hand starts, in the units only |
 ///
 /// All others change nothing that these trees show.
 pub fn allows(
     deviates: &Deviates,
     shape: &Shape,
+    story: &Story,
     incident: &Incident,
     difference: &Difference,
     native: &Trace,
@@ -78,6 +80,9 @@ pub fn allows(
             };
             *incident == Incident::Stop(deviates.path.clone()) && difference.paths.iter().any(taken)
         }
+        Deviation::StopDoesNotLast => difference.paths.iter().any(|path| {
+            story.is_stopped(path) && native.fate(path) == Fate::New && woodward.fate(path) == Fate::Gone
+        }),
         _ => false,
     }
 }

@@ -254,13 +254,15 @@ impl Subject {
         )
         .expect("a string takes everything");
         let mut found = differences(&self.shape, incident, &native, &woodward);
+        let at_root = matches!(incident, Incident::Stop(path) if *path == self.case.id);
         if self.apart {
-            // Other processes lived: what counts is where they come to be the same again.
-            found.retain(|difference| difference.fate);
+            // Other processes live: what counts is that they come to be the same again.
+            found.retain(|difference| at_root && difference.fate);
         }
         let mut wrong: Vec<String> = restless.map(|why| format!("no rest: {why}")).into_iter().collect();
         for difference in &found {
-            let allows = |d: &&Deviates| allows(d, &self.shape, incident, difference, &native, &woodward);
+            let allows =
+                |d: &&Deviates| allows(d, &self.shape, &self.story, incident, difference, &native, &woodward);
             match self.deviates.iter().find(allows) {
                 Some(deviates) => *self.verdict.deviations.entry(deviates.deviation.name()).or_default() += 1,
                 None => wrong.push(difference.text.clone()),
@@ -271,7 +273,7 @@ impl Subject {
             self.verdict.wrong = format!("{}{}\n{}", self.about(), self.told, wrong.join("\n"));
         } else if found.is_empty() {
             self.verdict.same += usize::from(!self.apart);
-            self.apart &= !matches!(incident, Incident::Stop(path) if *path == self.case.id);
+            self.apart &= !at_root;
         } else {
             self.apart = true;
             self.story.blur();

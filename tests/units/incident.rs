@@ -53,6 +53,11 @@ pub struct Story {
 }
 
 impl Story {
+    /// Whether a child, or what it is below, was stopped by hand and not started since.
+    pub fn is_stopped(&self, path: &str) -> bool {
+        self.stopped.iter().any(|top| is_within(path, top))
+    }
+
     /// The sides are in different states: nothing but a new beginning makes them the same.
     pub fn blur(&mut self) {
         self.blurred = true;
@@ -63,16 +68,16 @@ impl Story {
         let root = shape.id.clone();
         let living: Vec<String> =
             shape.workers().map(|w| w.path.clone()).filter(|p| alive.contains_key(p)).collect();
-        if self.blurred && !self.stopped.contains(&root) {
-            return self.stop(root);
+        if living.is_empty() || self.stopped.contains(&root) {
+            return self.start(root);
         }
         if let Some(top) = self.stopped.iter().next().cloned()
-            && (random.chance(60) || living.is_empty())
+            && (self.blurred || random.chance(50))
         {
             return self.start(top);
         }
-        if living.is_empty() {
-            return self.start(root);
+        if self.blurred {
+            return self.stop(root);
         }
         match random.below(100) {
             n if n < 12 => {
@@ -115,7 +120,6 @@ impl Story {
     }
 
     fn stop(&mut self, path: String) -> Incident {
-        self.stopped.retain(|stopped| !is_within(stopped, &path));
         self.stopped.insert(path.clone());
         Incident::Stop(path)
     }

@@ -93,7 +93,7 @@ fn random_trees(seed: u64, count: u64, against: Against) -> Vec<Verdict> {
     let case = |seed: &u64| {
         let mut random = Random::new(*seed);
         let id = format!("t{seed}");
-        Case { text: random_tree::tree(&id, &mut random), id, incidents: 6, random }
+        Case { text: random_tree::tree(&id, &mut random), id, incidents: 7, random }
     };
     let some = all.chunks(24).map(|some| some.iter().map(case).collect());
     some.flat_map(|cases| field::run(&mut bed, cases, against)).collect()

@@ -5,7 +5,17 @@ use crate::units::{Deviates, Deviation};
 
 /// Those at a place.
 pub fn of(layout: &Layout<'_>, at: At) -> Vec<Deviates> {
-    stop_takes_along(layout, at).into_iter().collect()
+    [stop_takes_along(layout, at), stop_does_not_last(layout, at)].into_iter().flatten().collect()
+}
+
+/// Said once, of the whole tree.
+fn stop_does_not_last(layout: &Layout<'_>, at: At) -> Option<Deviates> {
+    let place = &layout.places[at];
+    place.parent.is_none().then(|| Deviates {
+        deviation: Deviation::StopDoesNotLast,
+        path: place.path.clone(),
+        text: "systemctl stop of a child lasts until a supervisor above it starts again".to_owned(),
+    })
 }
 
 /// `PartOf=` follows a restart and a stop alike.
