@@ -15,6 +15,7 @@ mod incident;
 mod random_tree;
 mod shape;
 mod sides;
+mod stand_ins;
 mod trace;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ use woodward::units::{self, Mode, Options, Release, Rendering, Scope};
 
 use self::bed::Bed;
 use self::field::{Against, Case, Verdict};
+use crate::bed::repository;
 use crate::random::Random;
 
 /// Nothing that works takes longer, on a busy machine either.
@@ -103,6 +105,27 @@ fn random_trees(seed: u64, count: u64, against: Against) -> Vec<Verdict> {
 fn random_trees_do_the_same_as_units() {
     let (seed, count) = (number("UNITS_SEED", 1), number("UNITS_TREES", 200));
     check(&random_trees(seed, count, Against::Units(|_, text| text)));
+}
+
+/// Each tree of `supervisors/` several times, with other incidents each time.
+#[test]
+fn the_trees_of_this_repository_do_the_same_as_units() {
+    let mut bed = Bed::up();
+    let files = std::fs::read_dir(repository("supervisors")).expect("supervisors can be listed");
+    let mut trees: Vec<PathBuf> = files.map(|entry| entry.expect("an entry").path()).collect();
+    trees.retain(|path| path.extension().is_some_and(|ending| ending == "toml"));
+    trees.sort();
+    assert!(trees.len() > 1, "{trees:?}");
+    let mut cases = Vec::new();
+    for file in trees {
+        let tree = load(&file).tree;
+        let name = file.file_stem().expect("a name").to_string_lossy().replace('-', "_");
+        for seed in 0..4 {
+            let id = format!("{name}{seed}");
+            cases.push(Case { text: stand_ins::text(&tree, &id), id, incidents: 14, random: Random::new(seed) });
+        }
+    }
+    check(&field::run(&mut bed, cases, Against::Units(|_, text| text)));
 }
 
 #[test]
