@@ -13,6 +13,12 @@ pub enum Deviation {
     StopTakesAlong,
     /// systemd keeps no word of a person: what was stopped starts with its supervisor.
     StopDoesNotLast,
+    /// A start follows `Wants=`, whether what is started runs or not.
+    StartReachesBelow,
+    /// What is parked is not remembered longer than its supervisor runs.
+    ParkingDoesNotLast,
+    /// systemd restarts with the group before anybody has counted.
+    ParkingRestartsTheGroup,
     /// systemd measures each command of a start and of a stop by itself, woodward all of them together.
     TimePerCommand,
     /// systemd's watchdog begins with the main process, not at readiness and `start_after`.
@@ -62,6 +68,9 @@ impl Deviation {
         Deviation::TumblingWindow,
         Deviation::StopTakesAlong,
         Deviation::StopDoesNotLast,
+        Deviation::StartReachesBelow,
+        Deviation::ParkingDoesNotLast,
+        Deviation::ParkingRestartsTheGroup,
         Deviation::TimePerCommand,
         Deviation::WatchdogAtOnce,
         Deviation::ReadyByItsOwnWord,
@@ -85,6 +94,9 @@ impl Deviation {
             Deviation::TumblingWindow => "tumbling-window",
             Deviation::StopTakesAlong => "stop-takes-along",
             Deviation::StopDoesNotLast => "stop-does-not-last",
+            Deviation::StartReachesBelow => "start-reaches-below",
+            Deviation::ParkingDoesNotLast => "parking-does-not-last",
+            Deviation::ParkingRestartsTheGroup => "parking-restarts-the-group",
             Deviation::TimePerCommand => "time-per-command",
             Deviation::WatchdogAtOnce => "watchdog-at-once",
             Deviation::ReadyByItsOwnWord => "ready-by-its-own-word",
@@ -117,6 +129,13 @@ impl Deviation {
             Deviation::StopTakesAlong => "a stop by hand stops also those that restart with it",
             Deviation::StopDoesNotLast => {
                 "a child that was stopped by hand starts again when a supervisor above it does"
+            }
+            Deviation::StartReachesBelow => {
+                "a start by hand of a supervisor that runs starts what is down below it"
+            }
+            Deviation::ParkingDoesNotLast => "a parked child begins anew when a supervisor above it does",
+            Deviation::ParkingRestartsTheGroup => {
+                "the end after which a child is parked restarts its group once more, without it"
             }
             Deviation::TimePerCommand => {
                 "each command of a start or a stop has the whole time, not all of them together"
@@ -152,7 +171,7 @@ impl Deviation {
 
     /// Whether it changes only what a person does by hand: what the tree does by itself is as it is written.
     pub fn by_hand(self) -> bool {
-        matches!(self, Deviation::StopTakesAlong | Deviation::StopDoesNotLast)
+        matches!(self, Deviation::StopTakesAlong | Deviation::StopDoesNotLast | Deviation::StartReachesBelow)
     }
 
     /// The first release without it, if there is one.

@@ -59,6 +59,9 @@ pub fn differences(shape: &Shape, incident: &Incident, native: &Trace, woodward:
 /// |---|---|---|
 /// | `stop-takes-along` at P | a stop of P by hand | that who restarts with P is down, in the units only |
 /// | `stop-does-not-last` at the root | anything | that what was stopped by hand starts, in the units only |
+/// | `start-reaches-below` at the root | a start of a supervisor by hand | that what is below it starts, in the units only |
+/// | `parking-restarts-the-group` at P | the end of P that parks it | that who restarts with P restarts |
+/// | `parking-does-not-last` at P | anything | that P, or what is below it, starts, in the units only |
 ///
 /// All others change nothing that these trees show.
 pub fn allows(
@@ -70,6 +73,7 @@ pub fn allows(
     native: &Trace,
     woodward: &Trace,
 ) -> bool {
+    let starts = |path: &str| native.fate(path) == Fate::New && woodward.fate(path) == Fate::Gone;
     match deviates.deviation {
         Deviation::StopTakesAlong => {
             let along = shape.goes_along(&deviates.path);
@@ -80,9 +84,26 @@ pub fn allows(
             };
             *incident == Incident::Stop(deviates.path.clone()) && difference.paths.iter().any(taken)
         }
-        Deviation::StopDoesNotLast => difference.paths.iter().any(|path| {
-            story.is_stopped(path) && native.fate(path) == Fate::New && woodward.fate(path) == Fate::Gone
-        }),
+        Deviation::StopDoesNotLast => {
+            difference.paths.iter().any(|path| story.is_stopped(path) && starts(path))
+        }
+        Deviation::StartReachesBelow => {
+            let Incident::Start(top) = incident else { return false };
+            difference.paths.iter().any(|path| path != top && is_within(path, top) && starts(path))
+        }
+        Deviation::ParkingRestartsTheGroup => {
+            let along = shape.goes_along(&deviates.path);
+            let restarts = |path: &String| {
+                along.iter().any(|top| is_within(path, top)) && native.fate(path) != woodward.fate(path)
+            };
+            incident.victims() == [deviates.path.clone()]
+                && native.fate(&deviates.path) == Fate::Gone
+                && woodward.fate(&deviates.path) == Fate::Gone
+                && difference.paths.iter().any(restarts)
+        }
+        Deviation::ParkingDoesNotLast => {
+            difference.paths.iter().any(|path| is_within(path, &deviates.path) && starts(path))
+        }
         _ => false,
     }
 }

@@ -122,7 +122,12 @@ fn the_trees_of_this_repository_do_the_same_as_units() {
         let name = file.file_stem().expect("a name").to_string_lossy().replace('-', "_");
         for seed in 0..4 {
             let id = format!("{name}{seed}");
-            cases.push(Case { text: stand_ins::text(&tree, &id), id, incidents: 14, random: Random::new(seed) });
+            cases.push(Case {
+                text: stand_ins::text(&tree, &id),
+                id,
+                incidents: 14,
+                random: Random::new(seed),
+            });
         }
     }
     check(&field::run(&mut bed, cases, Against::Units(|_, text| text)));

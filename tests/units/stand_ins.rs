@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use woodward_engine::spec::{
-    AutoShutdown, Child, Children, Exhausted, InitialStart, Kind, Order, Restart, Shutdown, Strategy, Supervisor,
-    Tree,
+    AutoShutdown, Child, Children, Exhausted, InitialStart, Kind, Order, Restart, Shutdown, Strategy,
+    Supervisor, Tree,
 };
 
 use super::random_tree::command;
@@ -90,7 +90,9 @@ fn child(text: &mut String, of: &Child, table: &str) {
                 key(
                     text,
                     "limit",
-                    format!("{{ intensity = {intensity}, period = \"{period}s\", exhausted = {exhausted:?} }}"),
+                    format!(
+                        "{{ intensity = {intensity}, period = \"{period}s\", exhausted = {exhausted:?} }}"
+                    ),
                 );
             }
         }

@@ -1,29 +1,59 @@
 //! What the native way says otherwise than the tree because of the tree's shape: the deviations of supervision.
 
-use super::layout::{At, Layout};
+use woodward_engine::spec::Exhausted;
+
+use super::layout::{At, Layout, What};
 use crate::units::{Deviates, Deviation};
 
 /// Those at a place.
 pub fn of(layout: &Layout<'_>, at: At) -> Vec<Deviates> {
-    [stop_takes_along(layout, at), stop_does_not_last(layout, at)].into_iter().flatten().collect()
+    let mut found = Vec::new();
+    let mut says = |deviation, text: String| {
+        found.push(Deviates { deviation, path: layout.places[at].path.clone(), text });
+    };
+    match layout.above(at) {
+        // Of the whole tree it is said once.
+        None => {
+            let text = "systemctl stop of a child lasts until a supervisor above it starts again";
+            says(Deviation::StopDoesNotLast, text.to_owned());
+            let text = "systemctl start of a supervisor starts what is down below it, also if it runs itself";
+            says(Deviation::StartReachesBelow, text.to_owned());
+        }
+        // `PartOf=` follows a restart and a stop alike.
+        Some(_) => {
+            let along = layout.units(layout.dragged(at));
+            if !along.is_empty() && has_account(layout, at) {
+                let text = format!("the crash that parks it restarts {along} once more");
+                says(Deviation::ParkingRestartsTheGroup, text);
+            }
+            if !along.is_empty() {
+                says(Deviation::StopTakesAlong, format!("systemctl stop of it stops {along} too"));
+            }
+            if parks(layout, at) {
+                let text = "once parked, it starts again when a supervisor above it does";
+                says(Deviation::ParkingDoesNotLast, text.to_owned());
+            }
+        }
+    }
+    found
 }
 
-/// Said once, of the whole tree.
-fn stop_does_not_last(layout: &Layout<'_>, at: At) -> Option<Deviates> {
-    let place = &layout.places[at];
-    place.parent.is_none().then(|| Deviates {
-        deviation: Deviation::StopDoesNotLast,
-        path: place.path.clone(),
-        text: "systemctl stop of a child lasts until a supervisor above it starts again".to_owned(),
-    })
+/// Whether a place below the root can be parked.
+fn parks(layout: &Layout<'_>, at: At) -> bool {
+    match layout.places[at].what {
+        What::Supervisor(supervisor) => supervisor.exhausted == Exhausted::Park,
+        What::Worker(worker) | What::Template(worker) => {
+            has_account(layout, at) || !worker.ends.prevent.is_empty()
+        }
+    }
 }
 
-/// `PartOf=` follows a restart and a stop alike.
-fn stop_takes_along(layout: &Layout<'_>, at: At) -> Option<Deviates> {
-    let along = layout.units(layout.dragged(at));
-    (!along.is_empty()).then(|| Deviates {
-        deviation: Deviation::StopTakesAlong,
-        path: layout.places[at].path.clone(),
-        text: format!("systemctl stop of it stops {along} too"),
-    })
+/// Whether a place is parked when its own account is used up.
+fn has_account(layout: &Layout<'_>, at: At) -> bool {
+    match layout.places[at].what {
+        What::Supervisor(_) => false,
+        What::Worker(worker) | What::Template(worker) => {
+            worker.limit.as_ref().is_some_and(|limit| limit.exhausted == Exhausted::Park)
+        }
+    }
 }

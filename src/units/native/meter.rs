@@ -225,7 +225,8 @@ fn abort(layout: &Layout<'_>, place: &Place<'_>, supervisor: &Supervisor, option
         run(format!("{ctl} stop {anchor}"), "the root gives up: all is stopped in reverse order");
     } else {
         let below: Vec<String> =
-            place.children.iter().map(|&child| layout.places[child].unit.replace("@.", "@*.")).collect();
+            // Asked for one by one, so the one that stops first comes first.
+            place.children.iter().rev().map(|&child| layout.places[child].unit.replace("@.", "@*.")).collect();
         let below = escape::command("", &below);
         run(format!("{ctl} stop {below}"), "what is left below stops, in reverse order");
         let (signal, rule) = if parks {
