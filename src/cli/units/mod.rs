@@ -12,6 +12,7 @@ mod check;
 mod diff;
 mod generate;
 pub mod generator;
+mod import;
 mod install;
 mod lint;
 mod place;
@@ -38,6 +39,7 @@ enum Verb {
     Generate(generate::Args),
     Apply(apply::Args),
     Lint(lint::Args),
+    Import(import::Args),
     Check(check::Args),
     Diff(diff::Args),
     Install(install::Args),
@@ -50,6 +52,7 @@ pub fn run(args: Args) -> ExitCode {
         Verb::Generate(args) => generate::run(&args),
         Verb::Apply(args) => apply::run(&args),
         Verb::Lint(args) => lint::run(&args),
+        Verb::Import(args) => import::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Diff(args) => diff::run(&args),
         Verb::Install(args) => install::run(&args),

@@ -39,7 +39,7 @@ const USER: &[&str] = &[
 #[derive(clap::Args)]
 pub struct Named {
     /// Unit files, directories of them, or names of units of this host
-    #[arg(required_unless_present = "pitfalls", value_name = "UNIT")]
+    #[arg(value_name = "UNIT")]
     units: Vec<PathBuf>,
     /// Release of systemd that reads them [default: this host's]
     #[arg(long, value_name = "RELEASE")]
@@ -54,6 +54,10 @@ impl Named {
     pub fn read(&self) -> Result<Scene, Failure> {
         let scope = if self.user_scope { Scope::User } else { Scope::System };
         let directories = if scope == Scope::User { USER } else { SYSTEM };
+        if self.units.is_empty() {
+            return Err(Failure::usage("cannot read units: none is named")
+                .hint("files, directories, or names of units"));
+        }
         let (mut shelf, mut asked, mut seen) = (Shelf::default(), Vec::new(), BTreeSet::new());
         for unit in &self.units {
             let metadata = fs::metadata(unit);
@@ -67,9 +71,13 @@ impl Named {
                 }
                 asked.extend(names);
             } else if text.contains('/') || metadata.is_ok() {
-                metadata.map_err(|error| failure(&text, error))?;
                 let name =
                     unit.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                // An instance is there with its template.
+                let template = Name::of(&name).template().map(|template| unit.with_file_name(template));
+                if !template.is_some_and(|template| template.is_file()) {
+                    metadata.map_err(|error| failure(&text, error))?;
+                }
                 if !keys::is_kind(&Name::of(&name).kind) {
                     return Err(failure(&text, "its name does not end like a unit's").hint(
                         "`.service`, `.socket`, `.target`, `.timer`, `.path`, `.mount`, `.slice` and the like",

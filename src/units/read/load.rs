@@ -219,8 +219,9 @@ impl Loaded {
     }
 
     /// The one that counts of a key with a single value; an empty one takes it back.
-    pub fn last<'u>(&'u self, section: &'u str, key: &'u str) -> Option<&'u Assignment> {
-        self.all(section, key).last().filter(|assignment| !assignment.value.is_empty())
+    pub fn last(&self, section: &str, key: &str) -> Option<&Assignment> {
+        let last = self.assignments.iter().rfind(|a| a.section == section && a.key == key);
+        last.filter(|assignment| !assignment.value.is_empty())
     }
 
     /// The same, as text with specifiers filled in; the default if there is none.
@@ -229,16 +230,17 @@ impl Loaded {
     }
 
     /// Those that count of a key with many values: behind the last empty one.
-    pub fn many<'u>(&'u self, section: &'u str, key: &'u str) -> Vec<&'u Assignment> {
-        let all: Vec<&Assignment> = self.all(section, key).collect();
+    pub fn many(&self, section: &str, key: &str) -> Vec<&Assignment> {
+        let all: Vec<&Assignment> =
+            self.assignments.iter().filter(|a| a.section == section && a.key == key).collect();
         let from = all.iter().rposition(|a| a.value.is_empty()).map_or(0, |at| at + 1);
         all[from..].to_vec()
     }
 
     /// Units named by a dependency, with where; specifiers are filled in. An empty value takes nothing back.
-    pub fn units<'u>(&'u self, key: &'u str) -> Vec<(String, &'u Assignment, Word)> {
+    pub fn units(&self, key: &str) -> Vec<(String, &Assignment, Word)> {
         let mut found = Vec::new();
-        for assignment in self.all("Unit", key) {
+        for assignment in self.assignments.iter().filter(|a| a.section == "Unit" && a.key == key) {
             let (words, _) = words::split(&assignment.value, Escapes::Keep);
             let name = |text: &str| instance_of(&self.name.expand(text).0, &self.name);
             found.extend(words.into_iter().map(|word| (name(&word.text), assignment, word)));
@@ -247,17 +249,24 @@ impl Loaded {
     }
 
     /// The words of a key, specifiers not filled in.
-    pub fn words<'u>(&'u self, section: &'u str, key: &'u str) -> Vec<(&'u Assignment, Word)> {
-        let split =
-            |a: &'u Assignment| words::split(&a.value, Escapes::C).0.into_iter().map(move |word| (a, word));
-        self.many(section, key).into_iter().flat_map(split).collect()
+    pub fn words(&self, section: &str, key: &str) -> Vec<(&Assignment, Word)> {
+        let mut found = Vec::new();
+        for assignment in self.many(section, key) {
+            let words = words::split(&assignment.value, Escapes::C).0;
+            found.extend(words.into_iter().map(|word| (assignment, word)));
+        }
+        found
     }
 
     /// The command lines of a key, specifiers not filled in.
-    pub fn commands<'u>(&'u self, section: &'u str, key: &'u str) -> Vec<(&'u Assignment, Command)> {
-        let split =
-            |a: &'u Assignment| words::commands(&a.value).0.into_iter().map(move |command| (a, command));
-        self.many(section, key).into_iter().flat_map(split).collect()
+    pub fn commands(&self, section: &str, key: &str) -> Vec<(&Assignment, Command)> {
+        let mut found = Vec::new();
+        for assignment in self.many(section, key) {
+            found.extend(
+                words::commands(&assignment.value).0.into_iter().map(|command| (assignment, command)),
+            );
+        }
+        found
     }
 
     /// What is wrong inside values: quotes, escapes, words that systemd ignores.

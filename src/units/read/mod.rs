@@ -9,6 +9,7 @@
 //! Rules: `systemd.syntax(7)`, `systemd.unit(5)`, and what systemd 252 does where they are silent. Nothing here reads a
 //! disk: a [`Shelf`] holds the files.
 
+pub mod import;
 pub mod keys;
 pub mod lint;
 pub mod load;

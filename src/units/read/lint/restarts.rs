@@ -136,7 +136,14 @@ fn limit(findings: &mut Findings<'_>, at: usize) {
     let own = scene.name(at);
     let restart = ("Service", "Restart");
     let Some((starts, interval)) = service.limit else {
-        if service.delay.is_zero() && service.kind != "oneshot" {
+        // Counted by another unit that it waits for and that gives up, or a program that only sleeps.
+        let counted = scene.said(at, &["Wants", "Requires"]).filter_map(|edge| edge.to).any(|other| {
+            scene.is_after(at, other)
+                && scene.units[other].service.as_ref().is_some_and(|s| s.kind == "oneshot")
+        });
+        let start = scene.units[at].loaded.commands("Service", "ExecStart");
+        let sleeps = start.first().is_some_and(|(_, command)| command.program.ends_with("/sleep"));
+        if service.delay.is_zero() && service.kind != "oneshot" && !counted && !sleeps {
             let message = format!("{own} is restarted without a pause and without an end");
             findings.key(&RESTART_STORM, at, ("Service", "RestartSec"), message);
         }

@@ -27,7 +27,7 @@ fn found(release: u32, text: &str) -> Vec<String> {
 
 /// A service that runs, quietly: what is tried stands in the lines given for `[Unit]` and `[Service]`.
 fn unit(name: &str, unit: &str, service: &str) -> String {
-    format!("# {name}\n[Unit]\n{unit}\n[Service]\n{service}\nType=exec\nExecStart=/bin/sleep 9\n")
+    format!("# {name}\n[Unit]\n{unit}\n[Service]\n{service}\nType=exec\nExecStart=/bin/program\n")
 }
 
 /// A provider that crashes and is restarted every five seconds.
