@@ -290,7 +290,7 @@ fn around(
 fn beside(asking: Asking, taps: Taps, health: Option<Health>) {
     let Ok(runtime) = runtime() else { return };
     let (told, over) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (states, newline) = taps.tapped(asking.probe.as_ref(), &told, &over);
+    let (states, newline) = taps.tapped(&asking, &told, &over);
     runtime.block_on(async {
         let meeting = (!states.is_empty()).then(|| tokio::spawn(answer(states.clone())));
         if let Some(pipe) = newline
@@ -380,16 +380,17 @@ impl Taps {
     /// `told`: the text was found; `over`: nobody can write any more.
     fn tapped(
         self,
-        probe: Option<&Probe>,
+        asking: &Asking,
         told: &Arc<Notify>,
         over: &Arc<Notify>,
     ) -> (Arc<[Arc<State>]>, Option<OwnedFd>) {
         drop(self.writers);
-        let Some(Probe::Log(text)) = probe else {
+        let Some(Probe::Log(text)) = &asking.probe else {
             return (Arc::new([]), self.readers.into_iter().next().map(|(reader, _)| reader));
         };
         let started = self.readers.into_iter().filter_map(|(reader, to)| {
-            let passing = Passing::new(reader, to).ok()?;
+            let main = asking.main.as_ref().map_or(0, Process::pid);
+            let passing = Passing::new(reader, to, main).ok()?;
             let (state, told, over) = (passing.state(), told.clone(), over.clone());
             let mut lines = ask::Lines::containing(text);
             let thread = std::thread::Builder::new().name("passing".to_owned()).spawn(move || {

@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, sigprocmask};
-use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, UnixCredentials, sendmsg};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork, pipe2, setsid, write};
 use tokio::io::Interest;
@@ -304,6 +304,7 @@ impl Manager {
 pub struct Passing {
     pipe: File,
     to: RawFd,
+    main: i32,
     state: Arc<State>,
 }
 
@@ -333,11 +334,12 @@ impl State {
 }
 
 impl Passing {
-    /// From `pipe` to standard output (1) or standard error (2).
-    pub fn new(pipe: OwnedFd, to: RawFd) -> io::Result<Passing> {
+    /// From `pipe` to standard output (1) or standard error (2), in the name of the process `main`, as far as that is
+    /// allowed: the journal then knows the lines as its lines.
+    pub fn new(pipe: OwnedFd, to: RawFd, main: i32) -> io::Result<Passing> {
         let reader = pipe.try_clone()?;
         let state = State { reader, busy: AtomicBool::new(false), over: AtomicBool::new(false) };
-        Ok(Passing { pipe: pipe.into(), to, state: Arc::new(state) })
+        Ok(Passing { pipe: pipe.into(), to, main, state: Arc::new(state) })
     }
 
     /// What others may know of it.
@@ -349,7 +351,7 @@ impl Passing {
     /// makes it wait. If nobody takes it any more, it is dropped, so that the service goes on.
     pub fn run(mut self, mut look: impl FnMut(&[u8])) {
         let mut buffer = vec![0; PIECE];
-        let mut taken = true;
+        let mut way = Some(Way::InItsName(self.main));
         loop {
             let _ = poll(&mut [PollFd::new(self.pipe.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
             self.state.busy.store(true, Ordering::SeqCst);
@@ -357,7 +359,7 @@ impl Passing {
                 Ok(0) => break,
                 Ok(n) => {
                     look(&buffer[..n]);
-                    taken = taken && pass(self.to, &buffer[..n]);
+                    way = way.and_then(|way| pass(self.to, way, &buffer[..n]));
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => break,
@@ -368,20 +370,42 @@ impl Passing {
     }
 }
 
-/// Writes all of it; false: nobody takes it any more.
-fn pass(to: RawFd, mut text: &[u8]) -> bool {
+/// How lines are passed on.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// With the credentials of this process, which takes a socket and CAP_SYS_ADMIN.
+    InItsName(i32),
+    /// As this process's own.
+    Plainly,
+}
+
+/// Writes all of it; how it went, or `None`: nobody takes it any more.
+fn pass(to: RawFd, mut way: Way, mut text: &[u8]) -> Option<Way> {
     use nix::errno::Errno::{EAGAIN, EINTR};
     while !text.is_empty() {
-        match write(borrowed(to), text) {
-            Ok(n) => text = &text[n..],
-            Err(EINTR) => {}
-            Err(EAGAIN) => {
+        let written = match way {
+            Way::InItsName(pid) => write_as(to, pid, text),
+            Way::Plainly => write(borrowed(to), text),
+        };
+        match (written, way) {
+            (Ok(n), _) => text = &text[n..],
+            (Err(EINTR), _) => {}
+            (Err(EAGAIN), _) => {
                 let _ = poll(&mut [PollFd::new(borrowed(to), PollFlags::POLLOUT)], PollTimeout::NONE);
             }
-            Err(_) => return false,
+            // It is no socket, this is not allowed, or that process is gone: its last lines are passed on all the same.
+            (Err(_), Way::InItsName(_)) => way = Way::Plainly,
+            (Err(_), Way::Plainly) => return None,
         }
     }
-    true
+    Some(way)
+}
+
+fn write_as(to: RawFd, pid: i32, text: &[u8]) -> nix::Result<usize> {
+    let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+    let credentials = UnixCredentials::from(libc::ucred { pid, uid, gid });
+    let with = [ControlMessage::ScmCredentials(&credentials)];
+    sendmsg::<()>(to, &[io::IoSlice::new(text)], &with, MsgFlags::MSG_NOSIGNAL, None)
 }
 
 /// The place, among abstract sockets, where the process aside of this start of the unit can be asked for.

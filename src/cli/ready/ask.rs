@@ -90,14 +90,17 @@ impl Asking {
         };
         let outcome = tokio::select! {
             biased;
-            () = self.ended() => Err(gone(self.main.as_ref().map(Process::pid))),
+            () = self.ended() => Err::<(), String>(gone(self.main.as_ref().map(Process::pid))),
             () = holds => Ok(()),
             () = over => Err(format!("not ready within {}", span(self.within.unwrap_or_default()))),
         };
-        outcome.map_err(|why: String| match last {
-            Some(last) => format!("{why}; last answer: {last}"),
-            None => why,
-        })
+        match (outcome, last) {
+            (Ok(()), Some(_)) => self.tell("STATUS="),
+            (Ok(()), None) => {}
+            (Err(why), Some(last)) => return Err(format!("{why}; last answer: {last}")),
+            (Err(why), None) => return Err(why),
+        }
+        Ok(())
     }
 
     async fn holds(&self, told: Option<&Notify>, tell: impl FnMut(&NotReady)) {
