@@ -14,7 +14,8 @@ mod ask;
 mod watch;
 
 use std::ffi::OsString;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -228,7 +229,7 @@ fn behind(
     match aside::aside(&keep).map_err(|error| cannot("fork", &error))? {
         Side::Main => {
             drop(tell);
-            let ready = std::io::Read::read(&mut std::fs::File::from(told), &mut [0]).is_ok_and(|n| n == 1);
+            let ready = std::fs::File::from(told).read(&mut [0]).is_ok_and(|n| n == 1);
             std::process::exit(if ready { Code::Done } else { Code::Failed }.number().into());
         }
         Side::Aside => {
@@ -239,7 +240,7 @@ fn behind(
                     return;
                 }
                 // Whoever waited for this may have been killed meanwhile.
-                if std::io::Write::write(&mut std::fs::File::from(tell), &[1]).is_ok() {
+                if std::fs::File::from(tell).write(&[1]).is_ok() {
                     watch::watch(&asking, &health).await;
                 }
             });
@@ -268,6 +269,8 @@ fn around(
     keep.extend(taps.descriptors());
     match aside::aside(&keep).map_err(|error| cannot("fork", &error))? {
         Side::Main => {
+            // What goes wrong from here on is said where it does not depend on the process aside.
+            let complain = std::io::stderr().as_fd().try_clone_to_owned().map(std::fs::File::from);
             for (writer, number) in &taps.writers {
                 aside::put(writer, *number).map_err(|error| cannot("set up its descriptors", &error))?;
             }
@@ -276,7 +279,10 @@ fn around(
             let without = if watchdog { &aside::OURS[1..] } else { aside::OURS };
             let error = aside::execute(command, without);
             let program = command.first().map(|word| word.display().to_string()).unwrap_or_default();
-            eprintln!("cannot execute {program}: {error}");
+            if let Ok(mut complain) = complain {
+                // Nobody is left to whom a failure of this could be told.
+                let _ = writeln!(complain, "cannot execute {program}: {error}");
+            }
             std::process::exit(aside::CANNOT_EXECUTE.into());
         }
         Side::Aside => {

@@ -125,8 +125,14 @@ pub fn both_directions(writer: &OwnedFd) -> io::Result<OwnedFd> {
 
 /// `fd` becomes what `of` is, for whatever is executed next.
 pub fn put(of: &OwnedFd, fd: RawFd) -> io::Result<()> {
-    // SAFETY: plain call. What was at this number was the service's, or this process's own standard output.
-    if unsafe { libc::dup2(of.as_raw_fd(), fd) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    // SAFETY: plain calls. What was at this number was the service's, or is not needed any more before the exec.
+    let done = unsafe {
+        match of.as_raw_fd() == fd {
+            true => libc::fcntl(fd, libc::F_SETFD, 0),
+            false => libc::dup2(of.as_raw_fd(), fd),
+        }
+    };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Whether standard output and standard error are one and the same.

@@ -13,6 +13,7 @@ mod escaping;
 mod field;
 mod incident;
 mod random_tree;
+mod ready;
 mod shape;
 mod sides;
 mod stand_ins;

@@ -19,9 +19,8 @@ use std::time::Duration;
 
 use super::ask::{Asking, ask};
 use crate::os::{aside, clock, pressure};
-use crate::record::fact;
-use crate::runtime::health::LATE;
 use crate::runtime::health::watch::{Moment, Todo, Watch};
+use crate::runtime::health::{LATE, told};
 use crate::runtime::readiness;
 use crate::tree::{Check, Health};
 use crate::units::readiness::RELIES_ON;
@@ -81,10 +80,7 @@ pub(super) async fn watch(asking: &Asking, health: &Health) {
                     asking.tell("WATCHDOG=1");
                 }
                 Todo::Missed(reason) => {
-                    why = match &health.check {
-                        Check::Probe(probe) => format!("{}: {reason}", fact::probe(probe)),
-                        Check::Fresh { .. } | Check::Watchdog(_) => reason,
-                    };
+                    why = told(health, &reason);
                     asking.tell(&format!("WATCHDOG=1\nSTATUS={NOT_WELL}{why}"));
                 }
                 Todo::Starved(figures) => eprintln!("{NOT_WELL}{why}; starved, one grace period: {figures}"),

@@ -294,7 +294,7 @@ fn relied_on(engine: &Engine, path: PathId, which: &HashSet<PathId>) -> Option<P
 }
 
 /// Why a check failed, with what was asked: `tcp 127.0.0.1:3201: connection refused`.
-fn told(health: &Health, why: &str) -> String {
+pub(crate) fn told(health: &Health, why: &str) -> String {
     let what = match &health.check {
         Check::Probe(probe) => fact::probe(probe),
         Check::Fresh { .. } | Check::Watchdog(_) => return why.to_owned(),
