@@ -56,7 +56,7 @@ fn title(placement: &Placement, host: &str, main: bool, containers: &[Placed]) -
          #   [vars]\n\
          #   account = \"acs\"                 # who everything runs as\n\
          #\n\
-         #   bash -lc 'env -0' > /etc/acs/acs.env     once, as that user: freezes the ACS login profile\n\
+         #   bash -lc 'env -u ACS_INSTANCE' | grep '^[A-Za-z_]*=' > /etc/acs/acs.env       once, as that user: freezes its profile\n\
          #   woodward check acs.toml && woodward run acs.toml\n\
          #\n"
     )
