@@ -9,8 +9,8 @@ use std::sync::Mutex;
 
 use crate::bed::{Bed, kill, lives, repository};
 
-/// Every port of one ACS instance below its base, as supervisors/acs.toml uses them.
-const OFFSETS: [u16; 14] = [0, 1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 50, 52, 54];
+/// Every port of one ACS instance below its base, as the trees of these tests use them.
+const OFFSETS: [u16; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 20, 50, 52, 54, 56];
 
 /// Instance numbers given out in this test run, so that parallel tests do not look for free ports at the same moment.
 static TAKEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
@@ -18,7 +18,17 @@ static TAKEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
 /// A running mini-ACS on an instance number of its own.
 struct Acs {
     bed: Bed,
-    instance: u16,
+    instance: Instance,
+}
+
+/// An instance number that nobody else of this test run has.
+pub struct Instance(u16);
+
+impl Instance {
+    /// 1 to 9.
+    pub fn number(&self) -> u16 {
+        self.0
+    }
 }
 
 impl Acs {
@@ -35,7 +45,7 @@ impl Acs {
             container.display()
         );
         let mut acs = Acs { bed: Bed::new(), instance: free_instance() };
-        let instance = format!("instance={}", acs.instance);
+        let instance = format!("instance={}", acs.instance.number());
         let tmp = format!("tmp={}", acs.bed.path().display());
         let tree = repository("supervisors/acs.toml");
         let vars = [&*instance, &*tmp].into_iter().chain(vars.iter().copied());
@@ -81,7 +91,10 @@ impl Acs {
     fn ctl(&self, args: &[&str]) -> Option<String> {
         let mut command = Command::new("python3");
         command.arg(repository("examples/mini-acs/miniacs.py")).arg("ctl").args(args);
-        let out = command.env("ACS_INSTANCE", self.instance.to_string()).output().expect("python3 is there");
+        let out = command
+            .env("ACS_INSTANCE", self.instance.number().to_string())
+            .output()
+            .expect("python3 is there");
         out.status.success().then(|| String::from_utf8_lossy(&out.stdout).into_owned())
     }
 
@@ -103,13 +116,14 @@ impl Acs {
     }
 }
 
-impl Drop for Acs {
+impl Drop for Instance {
     fn drop(&mut self) {
-        TAKEN.lock().unwrap_or_else(|e| e.into_inner()).retain(|n| *n != self.instance);
+        TAKEN.lock().unwrap_or_else(|e| e.into_inner()).retain(|n| *n != self.0);
     }
 }
 
-fn free_instance() -> u16 {
+/// An instance of which no port is taken, the ports of more notification services too.
+pub fn free_instance() -> Instance {
     let mut taken = TAKEN.lock().unwrap_or_else(|e| e.into_inner());
     let free = |n: &u16| {
         !taken.contains(n)
@@ -117,7 +131,7 @@ fn free_instance() -> u16 {
     };
     let instance = (1..=9).find(free).expect("an ACS instance number is free");
     taken.push(instance);
-    instance
+    Instance(instance)
 }
 
 #[test]

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests start the program and wait for it")]
 
 mod acs;
+mod acs_real;
 mod availability;
 mod bed;
 mod chaos;
