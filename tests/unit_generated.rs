@@ -70,14 +70,19 @@ fn verify(units: &Path, programs: &[String]) -> Output {
     command.arg(units).output().expect("the bed can be started")
 }
 
-/// Absolute paths that units start, but for woodward itself.
+/// What units start, but for woodward itself: where it lies, or would lie.
 fn programs(units: &Path) -> Vec<String> {
     let mut programs = Vec::new();
     for (_, text) in services(units) {
         let lines = text.lines().filter_map(|line| line.strip_prefix("Exec")?.split_once('='));
+        let lines = lines.filter(|(key, _)| *key != "SearchPath");
         let firsts = lines.map(|(_, value)| value.trim_start_matches(['-', ':', '+', '!', '@']));
         let firsts = firsts.filter_map(|value| value.split_whitespace().next());
-        programs.extend(firsts.filter(|first| first.starts_with('/')).map(str::to_owned));
+        programs.extend(firsts.map(|first| match first.starts_with('/') {
+            true => first.to_owned(),
+            false if Path::new("/usr/sbin").join(first).exists() => format!("/usr/sbin/{first}"),
+            false => format!("/usr/bin/{first}"),
+        }));
     }
     programs.sort();
     programs.dedup();

@@ -189,6 +189,21 @@ impl Report {
         Ok(())
     }
 
+    /// Deviations that say the same, with all their paths.
+    fn alike(&self) -> Vec<(&Deviation, Vec<&str>)> {
+        let mut alike: Vec<(&Deviation, Vec<&str>)> = Vec::new();
+        for deviates in &self.deviations {
+            let same = |(first, _): &&mut (&Deviation, _)| {
+                (first.name, &first.text) == (deviates.name, &deviates.text)
+            };
+            match alike.iter_mut().find(same) {
+                Some((_, paths)) => paths.push(&deviates.path),
+                None => alike.push((deviates, vec![&deviates.path])),
+            }
+        }
+        alike
+    }
+
     /// For people.
     fn text(&self) -> String {
         let n = self.units.len();
@@ -200,15 +215,17 @@ impl Report {
             self.release
         );
         for choice in &self.choices {
-            out += &entry(&format!("{}: {}", choice.path, choice.mode), &choice.reason);
+            out += &lines(&format!("{}: {}, {}", choice.path, choice.mode, choice.reason), 2);
         }
-        for deviates in &self.deviations {
-            let accepted = if deviates.accepted { ", accepted" } else { "" };
-            out += &entry(&format!("{}: {}{accepted}", deviates.path, deviates.name), &deviates.text);
+        for (first, paths) in self.alike() {
+            let accepted = if first.accepted { ", accepted" } else { "" };
+            let head = format!("{}{accepted}: {}", first.name, first.text);
+            out += &lines(&head, 2);
+            out += &lines(&paths.join(", "), 4);
         }
         for Misfit { unit, key, value } in &self.misfits {
             let what = if key.is_empty() { value.clone() } else { format!("{key}={value}") };
-            out += &entry(&format!("{unit}: no template gives it"), &what);
+            out += &lines(&format!("{unit}: no template gives it: {what}"), 2);
         }
         if let Some(files) = self.files.as_ref().filter(|files| files.written) {
             let Files { directory, new, changed, removed, same, drop_ins, .. } = files;
@@ -223,8 +240,7 @@ impl Report {
     }
 }
 
-/// A line, and what is to be said about it below.
-fn entry(head: &str, text: &str) -> String {
-    let lines = wrap(text, WIDTH - 4).into_iter().map(|line| format!("{}{line}\n", blanks(4)));
-    format!("  {head}\n{}", lines.collect::<String>())
+/// Wrapped at this indent.
+fn lines(text: &str, indent: usize) -> String {
+    wrap(text, WIDTH - indent).into_iter().map(|line| format!("{}{line}\n", blanks(indent))).collect()
 }
