@@ -12,6 +12,7 @@ mod equal;
 mod escaping;
 mod field;
 mod incident;
+mod process;
 mod random_tree;
 mod ready;
 mod shape;

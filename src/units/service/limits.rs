@@ -92,7 +92,8 @@ impl Writer<'_> {
                 self.set(key, *value, "harden", rule);
             }
             if !writable.is_empty() {
-                let paths: Vec<String> = writable.iter().map(|path| path.display().to_string()).collect();
+                // `-`: it is there when the command starts, but not yet when it is being made.
+                let paths: Vec<String> = writable.iter().map(|path| format!("-{}", path.display())).collect();
                 let words = escape::words(paths.iter().map(String::as_str));
                 self.set("ReadWritePaths", words, "directories", "What it may write in spite of that.");
             }
