@@ -1,6 +1,6 @@
 # What there is to run. Debian or Ubuntu with Rust is enough; what else is needed is installed with apt.
 
-.PHONY: help build small small-check demo chaos test bench units units-newer clean
+.PHONY: help build small small-check demo chaos test bench units units-newer units-proof clean
 
 help:
 	@echo "make build   the program: target/release/woodward"
@@ -8,6 +8,7 @@ help:
 	@echo "make demo    fourteen real services, three killed, why each came back"
 	@echo "make chaos   the same services, ten minutes of faults (SEED=1 FOR=10m)"
 	@echo "make units   units/generated anew, from the trees in supervisors"
+	@echo "make units-proof  random trees under woodward and as units, compared (SEED=1 TREES=1000; root)"
 	@echo "make units-newer  the same units before a newer systemd (root, network)"
 	@echo "make test    everything that must pass"
 	@echo "make bench   the figures of BENCHMARKS.md (root, a quiet machine)"
@@ -58,6 +59,12 @@ test: build
 # A change of a tree or of how units are made shows in the diff of units/generated.
 units:
 	WOODWARD_UPDATE=1 cargo test --package woodward --test main unit_generated::
+
+# Random trees under woodward and as units, compared: TREES of them from SEED on. UNITS_ROOT and UNITS_RELEASE: another systemd.
+SEED ?= 1
+TREES ?= 1000
+units-proof:
+	UNITS_SEED=$(SEED) UNITS_TREES=$(TREES) cargo test --package woodward --test main random_trees -- --nocapture
 
 # Units for 252 and for its own release, before the verifier of a newer systemd.
 units-newer:

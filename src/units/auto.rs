@@ -281,7 +281,7 @@ mod tests {
                 if place.ends_with('!') {
                     return Err(Error::Impossible { path: path.to_owned(), text: "no way".to_owned() });
                 }
-                let (deviation, text) = (Deviation::TumblingWindow, "of the test".to_owned());
+                let (deviation, text) = (Deviation::TimePerCommand, "of the test".to_owned());
                 rendering.deviations.push(Deviates { deviation, path: path.to_owned(), text });
             }
             Ok(rendering)
@@ -350,11 +350,11 @@ mod tests {
 
     #[test]
     fn what_is_accepted_stays_native_and_is_said() {
-        let options = Options { accepted: vec![Deviation::TumblingWindow], ..options() };
+        let options = Options { accepted: vec![Deviation::TimePerCommand], ..options() };
         let rendering = choose(&plan(false), &options, &deviating(&["t/v/d"])).unwrap();
         assert!(rendering.choices.iter().all(|choice| choice.mode == Mode::Native));
         let v = rendering.choices.iter().find(|choice| choice.path == "t/v").unwrap();
-        assert!(v.reason.contains("tumbling-window"), "{}", v.reason);
+        assert!(v.reason.contains("time-per-command"), "{}", v.reason);
     }
 
     #[test]

@@ -7,8 +7,6 @@ use super::release::Release;
 /// A difference between a tree and its native units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Deviation {
-    /// systemd counts restarts in windows that stand one behind the other, OTP in one that slides.
-    TumblingWindow,
     /// A stop by hand follows `PartOf=` too.
     StopTakesAlong,
     /// systemd keeps no word of a person: what was stopped starts with its supervisor.
@@ -65,7 +63,6 @@ pub struct Deviates {
 impl Deviation {
     /// All of them.
     pub const ALL: &[Deviation] = &[
-        Deviation::TumblingWindow,
         Deviation::StopTakesAlong,
         Deviation::StopDoesNotLast,
         Deviation::StartReachesBelow,
@@ -91,7 +88,6 @@ impl Deviation {
     /// The word for it on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
-            Deviation::TumblingWindow => "tumbling-window",
             Deviation::StopTakesAlong => "stop-takes-along",
             Deviation::StopDoesNotLast => "stop-does-not-last",
             Deviation::StartReachesBelow => "start-reaches-below",
@@ -123,9 +119,6 @@ impl Deviation {
     /// What it is, in one sentence.
     pub fn means(self) -> &'static str {
         match self {
-            Deviation::TumblingWindow => {
-                "restarts are counted from the first one on, not over the last period"
-            }
             Deviation::StopTakesAlong => "a stop by hand stops also those that restart with it",
             Deviation::StopDoesNotLast => {
                 "a child that was stopped by hand starts again when a supervisor above it does"
@@ -171,7 +164,13 @@ impl Deviation {
 
     /// Whether it changes only what a person does by hand: what the tree does by itself is as it is written.
     pub fn by_hand(self) -> bool {
-        matches!(self, Deviation::StopTakesAlong | Deviation::StopDoesNotLast | Deviation::StartReachesBelow)
+        matches!(
+            self,
+            Deviation::StopTakesAlong
+                | Deviation::StopDoesNotLast
+                | Deviation::StartReachesBelow
+                | Deviation::SocketStarts
+        )
     }
 
     /// The first release without it, if there is one.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use crate::bed::{program, repository};
 
@@ -70,6 +71,36 @@ impl Bed {
     /// The directory, as it is called out here.
     pub fn path(&self) -> PathBuf {
         self.dir.path().to_owned()
+    }
+
+    /// Writes units, by name and text, to where the manager reads them.
+    pub fn load(&mut self, units: &[(String, String)]) {
+        self.write(units, "/etc/systemd/system");
+        assert_eq!(self.sh("systemctl daemon-reload"), "", "systemd does not take the units");
+    }
+
+    /// Writes files, by name and text, to a directory of the inside.
+    pub fn write(&mut self, files: &[(String, String)], to: &str) {
+        let dir = self.path().join("files");
+        fs::create_dir_all(&dir).expect("a directory can be made");
+        for (name, text) in files {
+            fs::write(dir.join(name), text).expect("a file can be written");
+        }
+        assert_eq!(self.sh(&format!("mkdir -p {to} && cp /proof/files/* {to}/")), "");
+        fs::remove_dir_all(dir).expect("a directory can be removed");
+    }
+
+    /// Waits until a script succeeds.
+    pub fn wait(&mut self, script: &str) {
+        let end = Instant::now() + PATIENCE;
+        while !self.sh(&format!("if {script}; then echo; echo it-is-so; fi")).ends_with("it-is-so") {
+            assert!(
+                Instant::now() < end,
+                "in vain: {script}\n{}",
+                self.sh("systemctl status 't*'; journalctl -n 50")
+            );
+            sleep(Duration::from_millis(50));
+        }
     }
 
     /// What a script prints, errors too.

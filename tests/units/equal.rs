@@ -73,7 +73,7 @@ pub fn allows(
     native: &Trace,
     woodward: &Trace,
 ) -> bool {
-    let starts = |path: &str| native.fate(path) == Fate::New && woodward.fate(path) == Fate::Gone;
+    let starts = |path: &str| native.has_started(path) && !woodward.has_started(path);
     match deviates.deviation {
         Deviation::StopTakesAlong => {
             let along = shape.goes_along(&deviates.path);
@@ -93,13 +93,11 @@ pub fn allows(
         }
         Deviation::ParkingRestartsTheGroup => {
             let along = shape.goes_along(&deviates.path);
-            let restarts = |path: &String| {
-                along.iter().any(|top| is_within(path, top)) && native.fate(path) != woodward.fate(path)
-            };
+            let goes = |path: &String| along.iter().any(|top| is_within(path, top));
             incident.victims() == [deviates.path.clone()]
                 && native.fate(&deviates.path) == Fate::Gone
                 && woodward.fate(&deviates.path) == Fate::Gone
-                && difference.paths.iter().any(restarts)
+                && difference.paths.iter().any(goes)
         }
         Deviation::ParkingDoesNotLast => {
             difference.paths.iter().any(|path| is_within(path, &deviates.path) && starts(path))

@@ -8,6 +8,7 @@
 
 mod acs;
 mod bed;
+mod deviations;
 mod equal;
 mod escaping;
 mod field;
@@ -74,7 +75,11 @@ fn options() -> Options {
 }
 
 fn render(plan: &Plan) -> Rendering {
-    units::generate(plan, &options()).expect("every tree can be rendered")
+    render_with(plan, &options())
+}
+
+fn render_with(plan: &Plan, options: &Options) -> Rendering {
+    units::generate(plan, options).expect("every tree can be rendered")
 }
 
 fn number(variable: &str, default: u64) -> u64 {

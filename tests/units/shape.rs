@@ -8,7 +8,6 @@ use woodward_engine::spec::{Child, Children, Kind, Order, Restart, Strategy, Sup
 pub struct Node {
     pub path: String,
     pub worker: bool,
-    pub oneshot: bool,
     pub restart: Restart,
     /// Of a supervisor.
     pub strategy: Strategy,
@@ -42,16 +41,7 @@ impl Shape {
     ) {
         let (strategy, order) = (supervisor.strategy, supervisor.order);
         let intensity = supervisor.intensity;
-        let node = Node {
-            path: path.clone(),
-            worker: false,
-            oneshot: false,
-            restart,
-            strategy,
-            order,
-            intensity,
-            after,
-        };
+        let node = Node { path: path.clone(), worker: false, restart, strategy, order, intensity, after };
         self.nodes.push(node);
         if let Children::List(children) = &supervisor.children {
             children.iter().for_each(|child| self.add(child, &path));
@@ -63,10 +53,9 @@ impl Shape {
         let after = child.after.iter().map(ToString::to_string).collect();
         match &child.kind {
             Kind::Supervisor(supervisor) => self.add_supervisor(supervisor, path, child.restart, after),
-            Kind::Worker(worker) => self.nodes.push(Node {
+            Kind::Worker(_) => self.nodes.push(Node {
                 path,
                 worker: true,
-                oneshot: worker.oneshot,
                 restart: child.restart,
                 strategy: Strategy::OneForOne,
                 order: Order::Listed,

@@ -119,14 +119,7 @@ pub struct Native {
 impl Native {
     /// Units by name; ids of the trees; paths of all workers.
     pub fn up(bed: &mut Bed, units: &[(String, String)], ids: &[String], workers: &[String]) -> Native {
-        let dir = bed.path().join("units");
-        fs::create_dir_all(&dir).expect("a directory can be made");
-        for (name, text) in units {
-            fs::write(dir.join(name), text).expect("a unit can be written");
-        }
-        let said = bed.sh("cp /proof/units/* /etc/systemd/system/ && systemctl daemon-reload");
-        assert_eq!(said, "", "systemd does not take the units");
-        fs::remove_dir_all(dir).expect("a directory can be removed");
+        bed.load(units);
         let unit = |path: &String| (format!("{}.service", names::stem("", path)), path.clone());
         let side = Native { ids: ids.to_vec(), units: workers.iter().map(unit).collect() };
         side.ask(bed, Wish::Start, ids);

@@ -59,6 +59,10 @@ impl Trace {
         }
     }
 
+    pub fn has_started(&self, path: &str) -> bool {
+        self.events.iter().any(|event| event.what == What::Start && event.path == path)
+    }
+
     /// What happened to these, in order; ends with nothing between them have no order.
     pub fn of(&self, paths: &[&str]) -> Vec<Event> {
         let mut events: Vec<Event> =
