@@ -32,6 +32,7 @@ mod systemd;
 mod tidy;
 mod trees;
 mod unit_apply;
+mod unit_explain;
 mod unit_files;
 mod unit_generated;
 mod unit_generator;

@@ -34,6 +34,19 @@ pub fn render(plan: &Plan, options: &Options) -> Result<Rendering, Error> {
     })
 }
 
+/// The units of a tree of which it is known what is supervised, by path, and why: as it was once chosen.
+pub fn as_chosen(
+    plan: &Plan,
+    options: &Options,
+    reasons: &BTreeMap<String, String>,
+) -> Result<Rendering, Error> {
+    if let Some(reason) = reasons.get(&*plan.tree.id) {
+        return Ok(supervised::whole(plan, options, reason));
+    }
+    let shown = with_stand_ins(plan, reasons, options);
+    Ok(finish(plan, &shown, reasons, native::render(&shown, options)?, options))
+}
+
 /// Supervised subtrees, and why.
 type Reasons = BTreeMap<String, String>;
 
@@ -47,9 +60,7 @@ fn choose(
         if let Some(reason) = reasons.get(&*plan.tree.id) {
             return Ok(supervised::whole(plan, options, reason));
         }
-        let shown = cut::stand_in(plan, &mut |path| {
-            reasons.contains_key(path).then(|| stand_in(plan, path, options))
-        });
+        let shown = with_stand_ins(plan, &reasons, options);
         let more = match native(&shown, options) {
             Ok(rendering) => {
                 let more = unfaithful(&shown, &rendering, options);
@@ -77,6 +88,10 @@ fn choose(
             }
         }
     }
+}
+
+fn with_stand_ins(plan: &Plan, reasons: &Reasons, options: &Options) -> Plan {
+    cut::stand_in(plan, &mut |path| reasons.contains_key(path).then(|| stand_in(plan, path, options)))
 }
 
 /// The supervisors that native units would not be true to, each with its reason; those of them that are not below

@@ -170,6 +170,11 @@ struct Marks<'t> {
     whole: bool,
 }
 
+/// Whether a file is as it was generated.
+pub fn is_whole(text: &str) -> bool {
+    marks(text).is_some_and(|marks| marks.whole)
+}
+
 fn marks(text: &str) -> Option<Marks<'_>> {
     let (_, section) = text.rsplit_once("\n[X-Woodward]\n")?;
     let value = |key: &str| section.lines().find_map(|line| line.strip_prefix(key));

@@ -13,6 +13,7 @@
 pub mod auto;
 pub mod deviation;
 pub mod escape;
+pub mod explain;
 pub mod forecast;
 mod hardening;
 pub mod manifest;

@@ -113,7 +113,7 @@ impl Asked {
     }
 
     /// How the tree is read: as on the host where the units will run, without what is here by chance.
-    fn for_reading(&self, vars: &[(String, String)]) -> tree::Options {
+    pub fn for_reading(&self, vars: &[(String, String)]) -> tree::Options {
         let here = tree::Options::of_this_process();
         let given = |given: &String| match given.split_once('=') {
             Some((name, value)) => Some((name.to_owned(), value.to_owned())),
@@ -128,7 +128,8 @@ impl Asked {
         }
     }
 
-    fn options(&self, reading: tree::Options) -> Options {
+    /// How it is rendered, if it was read like this.
+    pub fn options(&self, reading: tree::Options) -> Options {
         let file = self.tree.file_name().map(PathBuf::from).unwrap_or_default();
         let host = self.host.clone().map(|host| ("host".to_owned(), host));
         Options {

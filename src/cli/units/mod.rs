@@ -10,6 +10,7 @@ mod apply;
 mod asked;
 mod check;
 mod diff;
+mod explain;
 mod generate;
 pub mod generator;
 mod import;
@@ -38,6 +39,7 @@ pub struct Args {
 enum Verb {
     Generate(generate::Args),
     Apply(apply::Args),
+    Explain(explain::Args),
     Lint(lint::Args),
     Import(import::Args),
     Check(check::Args),
@@ -51,6 +53,7 @@ pub fn run(args: Args) -> ExitCode {
     report::end(match args.verb {
         Verb::Generate(args) => generate::run(&args),
         Verb::Apply(args) => apply::run(&args),
+        Verb::Explain(args) => explain::run(&args),
         Verb::Lint(args) => lint::run(&args),
         Verb::Import(args) => import::run(&args),
         Verb::Check(args) => check::run(&args),

@@ -50,6 +50,11 @@ pub struct Named {
 }
 
 impl Named {
+    /// One unit: a name or a file.
+    pub fn one(unit: &Path, user_scope: bool) -> Named {
+        Named { units: vec![unit.to_path_buf()], systemd: None, user_scope }
+    }
+
     /// Reads them, and all units of this host for what they refer to. Units that were named come first.
     pub fn read(&self) -> Result<Scene, Failure> {
         let scope = if self.user_scope { Scope::User } else { Scope::System };
