@@ -118,7 +118,7 @@ pub fn of_supervisor(layout: &Layout<'_>, at: At, supervisor: &Supervisor, optio
     if has_meter(layout, at) {
         units.push(unit);
     }
-    units.push(abort(layout, place, supervisor, options));
+    units.push(abort(place, supervisor, options));
     units.extend(supervisor.retry_after.map(|after| retry(place, place, after, options)));
     units
 }
@@ -136,10 +136,19 @@ pub fn of_limit(layout: &Layout<'_>, at: At, limit: &Limit, options: &Options) -
         (Exhausted::Park, Some(_)) => gives_up(&mut unit, format!("{}-retry.service", place.stem)),
         _ => gives_up(&mut unit, format!("{}-abort.service", above.stem)),
     }
+    let siblings: Vec<At> = layout.places[parent].children.iter().copied().filter(|&c| c != at).collect();
+    if limit.exhausted != Exhausted::Park && !layout.dragged(at).is_empty() {
+        let siblings = layout.units(siblings.into_iter().filter(|&sibling| !layout.is_template(sibling)));
+        let rule = "when it gives up, nobody of its group starts before";
+        unit.set(Section::Unit, "Before", siblings, "limit", rule);
+    }
     let of = format!("-{}", place.mark());
     let told = above.children.iter().any(|&child| is_blocked_in_groups(layout, child));
     let group = if told { Group::Added } else { Group::None };
-    let script = script(layout, &[at], &of, group, options);
+    let mut script = script(layout, &[at], &of, group, options);
+    if limit.exhausted != Exhausted::Park {
+        script = script.replace("exit 1; }", ": >over; exit 1; }");
+    }
     count(layout, &mut unit, &script, &above.state(), (limit.intensity, limit.period), &[at], "limit");
     let mut units = vec![unit];
     if let (Exhausted::Park, Some(after)) = (limit.exhausted, limit.retry_after) {
@@ -213,7 +222,7 @@ fn gives_up(unit: &mut Unit, then: String) {
     );
 }
 
-fn abort(layout: &Layout<'_>, place: &Place<'_>, supervisor: &Supervisor, options: &Options) -> Unit {
+fn abort(place: &Place<'_>, supervisor: &Supervisor, options: &Options) -> Unit {
     let mut unit = helper(place, "abort", "gives up", options);
     let ctl = systemctl(options);
     let anchor = escape::word(&place.unit);
@@ -224,11 +233,8 @@ fn abort(layout: &Layout<'_>, place: &Place<'_>, supervisor: &Supervisor, option
     if place.parent.is_none() {
         run(format!("{ctl} stop {anchor}"), "the root gives up: all is stopped in reverse order");
     } else {
-        let below: Vec<String> =
-            // Asked for one by one, so the one that stops first comes first.
-            place.children.iter().rev().map(|&child| layout.places[child].unit.replace("@.", "@*.")).collect();
-        let below = escape::command("", &below);
-        run(format!("{ctl} stop {below}"), "what is left below stops, in reverse order");
+        let below = escape::word(&format!("{}.target", place.stem));
+        run(format!("{ctl} stop {below}"), "what is left below stops, in one go and in reverse order");
         let (signal, rule) = if parks {
             ("USR1", "parked: the anchor ends with the one status after which it is not started again")
         } else {

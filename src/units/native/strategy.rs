@@ -24,14 +24,15 @@ pub fn lines(layout: &Layout<'_>, at: At, unit: &mut Unit) {
 }
 
 fn part_of(layout: &Layout<'_>, place: &Place<'_>, drags: &[At], unit: &mut Unit) {
-    let ancestors = layout.units(place.ancestors.iter().copied());
-    unit.set(
-        Section::Unit,
-        "PartOf",
-        ancestors,
-        "",
-        "a child goes down and up with every supervisor above it",
-    );
+    let mut above = Vec::new();
+    for (depth, &ancestor) in place.ancestors.iter().enumerate() {
+        let ancestor = &layout.places[ancestor];
+        above.push(ancestor.unit.clone());
+        // By its target a supervisor that gives up stops what is left below, in one transaction.
+        above.extend((depth > 0).then(|| format!("{}.target", ancestor.stem)));
+    }
+    let rule = "a child goes down and up with every supervisor above it";
+    unit.set(Section::Unit, "PartOf", above.join(" "), "", rule);
     if !drags.is_empty() {
         let siblings = layout.units(drags.iter().copied());
         unit.set(
