@@ -106,3 +106,19 @@ fn another_root_and_a_user_are_installed_for_without_touching_what_runs() {
     bed.sh(&format!("{user} woodward units remove t --user-scope"));
     assert!(!bed.holds("pgrep -x sleep"), "{}", bed.sh("ps ax"));
 }
+
+#[test]
+fn a_template_is_put_in_place_and_its_instances_go_with_it() {
+    let bed = up();
+    bed.sh("sed -i 's/^strategy.*/[vars]\\nn = 1/; s/100\\([12]\\)\"/100${n}\"/' /etc/woodward/trees/t.toml");
+    let install = format!("{INSTALL} --template n=1..3");
+    let said = bed.sh(&format!("! {install} --now 2>&1"));
+    assert!(said.contains("cannot start t@.service: it is a template"), "{said}");
+    let said = bed.sh(&format!("{install} 2>&1"));
+    assert!(said.contains("systemctl enable --now t@INSTANCE.service"), "{said}");
+    bed.sh("systemctl enable --now t@2.service t@3.service");
+    bed.wait("pgrep -fx '/bin/sleep 1002' && pgrep -fx '/bin/sleep 1003'");
+    bed.sh("woodward units remove t");
+    assert!(!bed.holds("pgrep -x sleep"), "{}", bed.sh("ps ax"));
+    assert_eq!(bed.sh("find /etc/systemd/system -name 't[-@.]*'"), "");
+}

@@ -51,6 +51,16 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
         report.tell(&rendered, args.json)?;
         return Err(refused);
     }
+    let entries =
+        rendered.rendering.units.iter().filter(|unit| is_entry(unit)).map(|unit| unit.name.as_str());
+    let (templates, entries): (Vec<&str>, Vec<&str>) = entries.partition(|name| name.contains("@."));
+    if let Some(template) = templates.first().filter(|_| args.now) {
+        let failure = Failure::usage(format!("cannot start {template}: it is a template"));
+        let instance = template.replace("@.", "@INSTANCE.");
+        return Err(
+            failure.hint(format!("nothing was written; without --now, then systemctl start {instance}"))
+        );
+    }
     let files = manifest::files(&rendered.plan, &rendered.options, &rendered.rendering);
     let tree = &rendered.plan.tree.id;
     let mut place = Place::open(&dir)?;
@@ -63,13 +73,6 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
     let after = place.manifest().clone().with(tree, &rendered.options, &files);
     place.carry_out(tree, after, &files, &steps)?;
     report.done();
-    let entries: Vec<&str> = rendered
-        .rendering
-        .units
-        .iter()
-        .filter(|unit| is_entry(unit))
-        .map(|unit| unit.name.as_str())
-        .collect();
     let fresh = entries.iter().copied().filter(|name| is_new(&steps, name));
     let fresh: Vec<&str> = fresh.collect();
     if !fresh.is_empty() {
@@ -83,6 +86,10 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
     }
     if !args.json {
         report::print(&outcome(&manager, &entries));
+        templates.iter().for_each(|template| {
+            let instance = template.replace("@.", "@INSTANCE.");
+            report::print(&format!("{template}: a template: systemctl enable --now {instance}\n"));
+        });
     }
     Ok(Code::Done)
 }

@@ -61,7 +61,7 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
     manager.reload()?;
     if manager.runs() {
         // What is not loaded has nothing to forget, which systemctl calls a failure.
-        names.iter().for_each(|name| drop(manager.tell(&["reset-failed"], [*name])));
+        loaded(&names).iter().for_each(|name| drop(manager.tell(&["reset-failed"], [name.as_str()])));
         for slice in &slices {
             if manager.tell(&["show", "-P", "RequiredBy"], [slice.as_str()])?.is_empty() {
                 manager.tell(&["stop"], [slice.as_str()])?;
