@@ -24,7 +24,7 @@ pub mod files;
 mod health;
 mod hints;
 mod instance;
-mod keys;
+pub(crate) mod keys;
 mod layers;
 pub mod outline;
 pub mod patience;

@@ -12,8 +12,9 @@ use super::layout::{At, Layout, Place};
 use super::meter::{helper, systemctl};
 use crate::units::{Options, Section, Unit, escape};
 
-/// Directory, then per child: unit, immediate, first, factor in percent, max, reset_after; times in milliseconds.
-const WAIT: &str = r#"cd "$0" || exit 0; left=0; while [ $# -gt 0 ]; do if [ -e "hit-$1" ]; then rm "hit-$1"; n=0 b=0 x=0 e=0 a=0; [ ! -e "tries-$1" ] || read n <"tries-$1"; for w in $(CTL show -p ExecMainStartTimestampMonotonic -p ExecMainExitTimestampMonotonic -p ActiveEnterTimestampMonotonic -p ActiveExitTimestampMonotonic "$1"); do v=$((${w#*=}/1000)); case $w in ExecMainS*) b=$v;; ExecMainE*) x=$v;; ActiveEn*) e=$v;; ActiveEx*) a=$v;; esac; done; [ $e -lt $b ] || [ $((a-e)) -lt $6 ] || n=0; echo $((n+1)) >"tries-$1"; if [ $n -ge $2 ]; then d=$3; while [ $n -gt $2 ] && [ $d -lt $5 ]; do d=$((d*$4/100)) n=$((n-1)); done; [ $d -le $5 ] || d=$5; read t _ </proc/uptime; t=$((${t%.*}*1000+1${t#*.}0-1000)); l=$((x+d-t)); [ $l -le $left ] || left=$l; fi; fi; shift 6; done; [ $left = 0 ] || exec sleep $((left/1000)).$(printf %03d $((left%1000)))"#;
+/// Directory, then per child: unit, immediate, first, factor in percent, max, reset_after, jitter in percent; times in
+/// milliseconds. The number of the process is what jitter is made of.
+const WAIT: &str = r#"cd "$0" || exit 0; left=0; while [ $# -gt 0 ]; do if [ -e "hit-$1" ]; then rm "hit-$1"; n=0 b=0 x=0 e=0 a=0; [ ! -e "tries-$1" ] || read n <"tries-$1"; for w in $(CTL show -p ExecMainStartTimestampMonotonic -p ExecMainExitTimestampMonotonic -p ActiveEnterTimestampMonotonic -p ActiveExitTimestampMonotonic "$1"); do v=$((${w#*=}/1000)); case $w in ExecMainS*) b=$v;; ExecMainE*) x=$v;; ActiveEn*) e=$v;; ActiveEx*) a=$v;; esac; done; [ $e -lt $b ] || [ $((a-e)) -lt $6 ] || n=0; echo $((n+1)) >"tries-$1"; if [ $n -ge $2 ]; then d=$3; while [ $n -gt $2 ] && [ $d -lt $5 ]; do d=$((d*$4/100)) n=$((n-1)); done; [ $d -le $5 ] || d=$5; d=$((d*(100-$7+($$*7919)%($7*2+1))/100)); read t _ </proc/uptime; t=$((${t%.*}*1000+1${t#*.}0-1000)); l=$((x+d-t)); [ $l -le $left ] || left=$l; fi; fi; shift 7; done; [ $left = 0 ] || exec sleep $((left/1000)).$(printf %03d $((left%1000)))"#;
 
 /// The delays of a child, if it has any.
 pub fn backoff<'p>(place: &Place<'p>) -> Option<&'p Backoff> {
@@ -82,12 +83,13 @@ fn unit(layout: &Layout<'_>, supervisor: At, beside: &Place<'_>, waiting: &[At],
         let Some(backoff) = backoff(place) else { continue };
         let percent = (backoff.factor.clamp(1.0, 1e6) * 100.0).round();
         command.push_str(&format!(
-            " {} {} {} {percent} {} {}",
+            " {} {} {} {percent} {} {} {}",
             escape::word(&place.unit),
             backoff.immediate,
             backoff.first.as_millis(),
             backoff.max.as_millis(),
             backoff.reset_after.as_millis(),
+            backoff.jitter_percent,
         ));
     }
     unit.set(Section::Service, "ExecStart", command, "backoff", "at once, then longer and longer");

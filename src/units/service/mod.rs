@@ -18,6 +18,8 @@ mod environment;
 mod identity;
 mod limits;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 use woodward_engine::spec;
 
