@@ -122,6 +122,9 @@ struct Asked {
     /// Check: a file was written at most --max-age ago
     #[arg(long, value_name = "PATH", requires = "max_age")]
     health_file: Option<PathBuf>,
+    /// Check: from readiness on, it says WATCHDOG=1 this often
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    watchdog: Option<Duration>,
 }
 
 #[derive(clap::Args)]
@@ -165,8 +168,15 @@ impl Condition {
 
 impl Checks {
     fn health(self) -> Option<Health> {
-        let Asked { health_tcp, health_unix, health_http, health_exec, health_corbaloc, health_file } =
-            self.asked;
+        let Asked {
+            health_tcp,
+            health_unix,
+            health_http,
+            health_exec,
+            health_corbaloc,
+            health_file,
+            watchdog,
+        } = self.asked;
         let status = self.health_status;
         let probe = health_tcp
             .map(Probe::Tcp)
@@ -176,7 +186,7 @@ impl Checks {
             .or(health_corbaloc.map(Probe::Corbaloc));
         let fresh = health_file.zip(self.max_age).map(|(path, max_age)| Check::Fresh { path, max_age });
         Some(Health {
-            check: probe.map(Check::Probe).or(fresh)?,
+            check: probe.map(Check::Probe).or(fresh).or(watchdog.map(Check::Watchdog))?,
             every: self.every,
             timeout: self.timeout,
             misses: self.misses,
@@ -311,10 +321,7 @@ fn beside(asking: Asking, taps: Taps, health: Option<Health>) {
         // How it failed, or that it takes too long, systemd says itself.
         if asking.until_ready(Some(&told)).await.is_ok() {
             asking.tell("READY=1\nSTATUS=");
-            if let Some(manager) = &asking.manager {
-                // Without an answer nothing is lost but the wait for it.
-                let _ = manager.understood();
-            }
+            asking.understood();
             if let Some(health) = &health {
                 watch::watch(&asking, health).await;
             }

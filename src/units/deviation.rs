@@ -19,8 +19,6 @@ pub enum Deviation {
     ParkingRestartsTheGroup,
     /// systemd measures each command of a start and of a stop by itself, woodward all of them together.
     TimePerCommand,
-    /// systemd's watchdog begins with the main process, not at readiness and `start_after`.
-    WatchdogAtOnce,
     /// A service that may say `WATCHDOG=1` may say `READY=1` too.
     ReadyByItsOwnWord,
     /// `ExecStop=` is not executed for a service that hangs.
@@ -69,7 +67,6 @@ impl Deviation {
         Deviation::ParkingDoesNotLast,
         Deviation::ParkingRestartsTheGroup,
         Deviation::TimePerCommand,
-        Deviation::WatchdogAtOnce,
         Deviation::ReadyByItsOwnWord,
         Deviation::NoStopCommandWhenSick,
         Deviation::Inherit,
@@ -94,7 +91,6 @@ impl Deviation {
             Deviation::ParkingDoesNotLast => "parking-does-not-last",
             Deviation::ParkingRestartsTheGroup => "parking-restarts-the-group",
             Deviation::TimePerCommand => "time-per-command",
-            Deviation::WatchdogAtOnce => "watchdog-at-once",
             Deviation::ReadyByItsOwnWord => "ready-by-its-own-word",
             Deviation::NoStopCommandWhenSick => "no-stop-command-when-sick",
             Deviation::Inherit => "inherit",
@@ -132,9 +128,6 @@ impl Deviation {
             }
             Deviation::TimePerCommand => {
                 "each command of a start or a stop has the whole time, not all of them together"
-            }
-            Deviation::WatchdogAtOnce => {
-                "a service has to say WATCHDOG=1 from its start on, not from readiness and start_after on"
             }
             Deviation::ReadyByItsOwnWord => {
                 "READY=1 makes a service with a watchdog ready, whatever its condition of readiness is"

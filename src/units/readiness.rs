@@ -7,7 +7,7 @@
 //! | `tcp`, `unix`, `http`, `exec`, `corbaloc` | `Type=exec`, and `ExecStartPost=woodward ready --tcp ...` |
 //! | `log`, `fd`, `file` | `Type=notify`, and `ExecStart=woodward ready --log ... -- COMMAND`: needs the process's own descriptors, or what was there before it |
 //! | a one-shot | `Type=oneshot` |
-//! | `health.watchdog` | `WatchdogSec=` |
+//! | `health.watchdog` | `WatchdogSec=`; if it shall begin later than the main process, by `woodward ready` |
 //! | `health`, all others | `woodward ready` stays behind after readiness, asks, and speaks the watchdog's language |
 //!
 //! `within` is `TimeoutStartSec=`; where `woodward ready` asks, it minds `within` itself and says why it was in vain,
@@ -63,7 +63,7 @@ pub fn lines(
             unit.set(Section::Service, "Type", "exec", "ready", rule);
         }
     }
-    let helped = form != Form::Told || asks(plan).is_some();
+    let helped = form != Form::Told || helper(plan, form).is_some();
     if helped || watchdog || plan.ready == Some(Probe::Notify) {
         let rule = if helped {
             "woodward ready, which is not the main process, tells as well"
@@ -109,14 +109,15 @@ pub fn relies(unit: &mut Unit, plan: &WorkerPlan, units: &str) {
 /// descriptors, or what was there before it, have to be seen.
 pub fn wrap(plan: &WorkerPlan, child: &spec::Child, options: &Options, command: &[String]) -> Vec<String> {
     let Kind::Worker(worker) = &child.kind else { return command.to_vec() };
-    if worker.oneshot || Form::of(plan) != Form::Wrapped {
+    let form = Form::of(plan);
+    if worker.oneshot || form != Form::Wrapped {
         return command.to_vec();
     }
     let mut words = ready(options);
     words.extend(plan.ready.iter().flat_map(|probe| asking("", probe)));
     words.extend(settle(worker));
     if plan.after_ready.is_empty() {
-        words.extend(asks(plan).iter().flat_map(|health| checks(health)));
+        words.extend(helper(plan, form).iter().flat_map(|health| checks(health)));
     }
     words.push("--".to_owned());
     words.extend(command.iter().cloned());
@@ -151,6 +152,16 @@ fn asks(plan: &WorkerPlan) -> Option<&Health> {
     plan.health.as_ref().filter(|health| !matches!(health.check, Check::Watchdog(_)))
 }
 
+/// The health that `woodward ready` minds: all that has to be asked, and a watchdog that does not begin with the main
+/// process.
+fn helper(plan: &WorkerPlan, form: Form) -> Option<&Health> {
+    let at_once = form == Form::Told && plan.after_ready.is_empty();
+    let by_systemd = |health: &Health| {
+        matches!(health.check, Check::Watchdog(_)) && at_once && health.start_after.is_zero()
+    };
+    plan.health.as_ref().filter(|health| !by_systemd(health))
+}
+
 /// `ExecStartPost=` of the condition and of `settle`, in front of those of `after_ready`.
 fn condition(unit: &mut Unit, plan: &WorkerPlan, worker: &spec::Worker, form: Form, options: &Options) {
     let mut posts = Vec::new();
@@ -163,7 +174,7 @@ fn condition(unit: &mut Unit, plan: &WorkerPlan, worker: &spec::Worker, form: Fo
             );
             words.extend(settle(worker));
             if plan.after_ready.is_empty() {
-                words.extend(asks(plan).iter().flat_map(|health| checks(health)));
+                words.extend(helper(plan, form).iter().flat_map(|health| checks(health)));
             }
             posts.push((words, "ready", "asks until the condition holds; fails when the main process ends"));
         }
@@ -199,24 +210,24 @@ fn health(
     };
     match health.check {
         Check::Watchdog(every) => {
-            time(unit, "WatchdogSec", Some(every), "health.watchdog", "silent for so long: it hangs");
-            if !health.start_after.is_zero() || form == Form::Asked {
-                deviate(Deviation::WatchdogAtOnce, "it has to say WATCHDOG=1 from its start on");
+            if helper(plan, form).is_none() {
+                time(unit, "WatchdogSec", Some(every), "health.watchdog", "silent for so long: it hangs");
+            } else {
+                let value = format!("WATCHDOG_USEC={}", every.as_micros());
+                let rule = "as WatchdogSec=, which would begin before readiness and start_after";
+                unit.set(Section::Service, "Environment", value, "health.watchdog", rule);
             }
             if form == Form::Wrapped {
                 deviate(Deviation::ReadyByItsOwnWord, "READY=1 from it counts, whatever `ready` says");
             }
         }
-        Check::Probe(_) | Check::Fresh { .. } => {
-            let alone = form != Form::Told && plan.after_ready.is_empty();
-            if !alone {
-                let mut words = ready(options);
-                words.extend(checks(health));
-                let rule = "asks from here on; a hang is told to systemd as its watchdog";
-                let command = escape::command("", &words);
-                unit.set(Section::Service, "ExecStartPost", command, "health", rule);
-            }
-        }
+        Check::Probe(_) | Check::Fresh { .. } => {}
+    }
+    if let Some(health) = helper(plan, form).filter(|_| form == Form::Told || !plan.after_ready.is_empty()) {
+        let mut words = ready(options);
+        words.extend(checks(health));
+        let rule = "from here on; a hang is told to systemd as its watchdog";
+        unit.set(Section::Service, "ExecStartPost", escape::command("", &words), "health", rule);
     }
     let (signal, shutdown) = match worker.shutdown_if_sick.unwrap_or(child.shutdown) {
         Shutdown::BrutalKill => (libc::SIGKILL, Some(Duration::from_secs(1))),
@@ -303,17 +314,167 @@ fn checks(health: &Health) -> Vec<String> {
         Check::Fresh { path, max_age } => {
             vec![format!("--health-file={}", path.display()), "--max-age".to_owned(), units::show(*max_age)]
         }
-        Check::Watchdog(_) => return Vec::new(),
+        Check::Watchdog(every) => vec!["--watchdog".to_owned(), units::show(*every)],
     };
+    let asked = !matches!(health.check, Check::Watchdog(_));
     for (name, value) in [
         ("--every", units::show(health.every)),
         ("--timeout", units::show(health.timeout)),
         ("--misses", health.misses.to_string()),
-    ] {
+    ]
+    .into_iter()
+    .filter(|_| asked)
+    {
         words.extend([name.to_owned(), value]);
     }
     if !health.start_after.is_zero() {
         words.extend(["--start-after".to_owned(), units::show(health.start_after)]);
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree;
+
+    /// The lines of a worker with these keys, and the names of what deviates.
+    fn written(keys: &str) -> (Vec<String>, Vec<&'static str>) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("t.toml");
+        std::fs::write(&file, format!("id = \"t\"\n[[child]]\nid = \"s\"\ncommand = [\"serve\"]\n{keys}\n"))
+            .unwrap();
+        let plan = tree::load(&file, &tree::Options::default()).map_err(|e| format!("{e:?}")).unwrap().0;
+        let options = Options { program: "/w".into(), ..crate::units::tests::options() };
+        let spec::Children::List(children) = &plan.tree.root.children else { panic!("a list") };
+        let (child, worker) = (&children[0], &plan.workers[0]);
+        let (mut unit, mut deviates) = (Unit::new("s.service", "t/s"), Vec::new());
+        let command = wrap(worker, child, &options, &worker.command);
+        unit.set(Section::Service, "ExecStart", escape::command("", &command), "command", "");
+        for hook in &worker.after_ready {
+            unit.set(Section::Service, "ExecStartPost", escape::command("", hook), "after_ready", "");
+        }
+        lines(&mut unit, worker, child, &options, &mut deviates);
+        relies(&mut unit, worker, "a.service b.service");
+        let text = unit.lines.iter().map(|line| format!("{}={}", line.key, line.value)).collect();
+        (text, deviates.iter().map(|deviates| deviates.deviation.name()).collect())
+    }
+
+    fn check(keys: &str, expected: &[&str]) {
+        assert_eq!(written(keys).0, expected, "{keys}");
+    }
+
+    #[test]
+    fn readiness_is_what_systemd_has_where_it_has_it() {
+        check("", &["ExecStart=serve", "Type=exec", "TimeoutStartSec=1m1s"]);
+        check(
+            "ready = { settle = \"1500ms\", within = \"20s\" }",
+            &["ExecStart=serve", "Type=exec", "TimeoutStartSec=22s500ms", "ExecStartPost=sleep 1.5"],
+        );
+        check(
+            "ready = { notify = true }",
+            &["ExecStart=serve", "Type=notify", "NotifyAccess=all", "TimeoutStartSec=1m"],
+        );
+        check(
+            "kind = \"oneshot\"\nruntime_max = \"5s\"",
+            &["ExecStart=serve", "Type=oneshot", "TimeoutStartSec=5s"],
+        );
+    }
+
+    #[test]
+    fn what_systemd_lacks_is_asked_behind_the_start_or_seen_around_the_command() {
+        check(
+            "ready = { tcp = \"h:1\", settle = \"1s\", within = \"20s\" }\nafter_ready = [[\"hook\"]]\nhealth = false",
+            &[
+                "ExecStart=serve",
+                "ExecStartPost=/w ready --tcp=h:1 --within 20s --settle 1s",
+                "ExecStartPost=hook",
+                "Type=exec",
+                "NotifyAccess=all",
+                "TimeoutStartSec=21s",
+            ],
+        );
+        check(
+            "ready = { exec = [\"a\", \";\", \"$b\"] }",
+            &[
+                "ExecStart=serve",
+                "Type=exec",
+                "NotifyAccess=all",
+                "TimeoutStartSec=1m1s",
+                "ExecStartPost=:/w ready --exec sh -c \"'a' ';' '$b'\" \";\" --within 1m",
+            ],
+        );
+        check(
+            "ready.log = \"is up\"",
+            &[
+                "ExecStart=/w ready \"--log=is up\" -- serve",
+                "Type=notify",
+                "NotifyAccess=all",
+                "TimeoutStartSec=1m",
+                "ExecStopPost=-/w ready --drain",
+            ],
+        );
+        check(
+            "ready = { file = \"/f\", contains = \"x\" }",
+            &[
+                "ExecStart=/w ready --file=/f --contains=x -- serve",
+                "Type=notify",
+                "NotifyAccess=all",
+                "TimeoutStartSec=1m",
+            ],
+        );
+    }
+
+    #[test]
+    fn health_is_a_watchdog_that_systemd_minds_or_somebody_speaks() {
+        check(
+            "ready.notify = true\nhealth = { watchdog = \"10s\", shutdown = \"brutal_kill\" }",
+            &[
+                "ExecStart=serve",
+                "Type=notify",
+                "NotifyAccess=all",
+                "TimeoutStartSec=1m",
+                "WatchdogSec=10s",
+                "WatchdogSignal=SIGKILL",
+                "TimeoutAbortSec=1s",
+            ],
+        );
+        check(
+            "ready.notify = true\nhealth = { watchdog = \"10s\", start_after = \"1m\" }\nstop.signal = \"SIGINT\"",
+            &[
+                "ExecStart=serve",
+                "Type=notify",
+                "NotifyAccess=all",
+                "TimeoutStartSec=1m",
+                "Environment=WATCHDOG_USEC=10000000",
+                "ExecStartPost=/w ready --watchdog 10s --start-after 1m",
+                "WatchdogSignal=SIGINT",
+                "TimeoutAbortSec=5s",
+            ],
+        );
+        check(
+            "ready.fd = 3\nhealth = { tcp = \"h:1\", misses = 2, shutdown = \"2s\" }",
+            &[
+                "ExecStart=/w ready --fd=3 --health-tcp=h:1 --every 10s --timeout 3s --misses 2 -- serve",
+                "Type=notify",
+                "NotifyAccess=all",
+                "TimeoutStartSec=1m",
+                "WatchdogSignal=SIGTERM",
+                "TimeoutAbortSec=2s",
+                "Environment=\"WOODWARD_RELIES_ON=a.service b.service\"",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_systemd_cannot_say_about_starts_and_hangs_is_named() {
+        let deviations = |keys: &str| written(keys).1;
+        assert_eq!(deviations("before_start = [[\"a\"]]"), ["time-per-command"]);
+        assert_eq!(
+            deviations("ready.log = \"x\"\nhealth = { watchdog = \"1s\" }"),
+            ["ready-by-its-own-word"]
+        );
+        let asked = "health = { tcp = \"h:1\" }\nstop.command = [\"s\"]";
+        assert_eq!(deviations(asked), ["no-stop-command-when-sick"]);
+    }
 }

@@ -60,6 +60,13 @@ impl Asking {
         }
     }
 
+    /// Returns when systemd has understood what it was told; without an answer nothing is lost but the wait for it.
+    pub(super) fn understood(&self) {
+        if let Some(manager) = &self.manager {
+            let _ = manager.understood();
+        }
+    }
+
     /// Returns when the main process has ended, if there is one.
     pub(super) async fn ended(&self) {
         match &self.main {
