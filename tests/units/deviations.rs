@@ -119,13 +119,6 @@ fn deviation_time_per_command() {
 }
 
 #[test]
-fn deviation_watchdog_at_once() {
-    let keys = "health = { watchdog = \"1s\", start_after = \"1h\" }";
-    let mut bed = shown(Deviation::WatchdogAtOnce, "t/a", &script("exec sleep infinity", keys));
-    bed.wait("journalctl -u t-a | grep -q 'Watchdog timeout'");
-}
-
-#[test]
 fn deviation_ready_by_its_own_word() {
     let keys = "ready = { log = \"never said\", within = \"1h\" }\nhealth = { watchdog = \"1h\" }";
     let tree = script("systemd-notify --ready; exec sleep infinity", keys);

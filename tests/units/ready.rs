@@ -30,9 +30,6 @@ def ends(*_):
     lines()
     os._exit(0)
 print("<3>up", flush=True)
-if sys.argv[1] == "says":
-    a = os.environ["NOTIFY_SOCKET"]
-    socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"READY=1", "\0" + a[1:] if a[0] == "@" else a)
 if sys.argv[1] == "serve": serve(sys.argv[2])
 if sys.argv[1] == "stop": signal.signal(signal.SIGTERM, ends)
 if sys.argv[1] == "crash":
@@ -119,14 +116,6 @@ fn readiness_that_systemd_lacks() {
             "Type=exec\nExecStart=sh -c 'sleep 0.2; exit 3'\nExecStartPost=READY --tcp=127.0.0.1:1 --within 25s",
         ),
         ("late", "Type=exec\nExecStart=sleep 1000\nExecStartPost=READY --tcp=127.0.0.1:1 --within 300ms"),
-        (
-            "slow",
-            "Type=exec\nTimeoutStartSec=1s\nExecStartPre=sleep 0.7\nExecStart=sleep 1000\nExecStartPost=sleep 0.7",
-        ),
-        (
-            "word",
-            "Type=notify\nWatchdogSec=60\nExecStart=READY --log=never -- python3 /proof/program.py says",
-        ),
         ("nothing", "Type=notify\nExecStart=READY --log=x -- /no/such/program"),
     ]);
     bed.sh("echo old > /run/old; echo old > /run/behind; sleep 0.1");
@@ -148,11 +137,6 @@ fn readiness_that_systemd_lacks() {
     for unit in ["ended", "late", "nothing"] {
         assert_eq!(bed.show("ActiveState", unit), "failed", "{unit}");
     }
-
-    // time-per-command: each command of a start has its time for itself.
-    assert_eq!(bed.sh("systemctl start slow && echo started"), "started");
-    // ready-by-its-own-word: one that may say WATCHDOG=1 may say READY=1.
-    assert_eq!(bed.sh("systemctl start word && echo started"), "started");
 }
 
 #[test]
@@ -203,7 +187,7 @@ fn what_hangs_is_ended_by_the_watchdog() {
         )
     };
     let mut bed = Units::up(&[
-        ("hangs", &unit(4001, "ExecStop=touch /run/stop-command")),
+        ("hangs", &unit(4001, "")),
         (
             "silent",
             "Type=exec\nExecStart=sleep 1000\nExecStartPost=READY --watchdog=300ms --start-after=300ms",
@@ -222,8 +206,6 @@ fn what_hangs_is_ended_by_the_watchdog() {
     assert!(journal.contains("hangs: tcp 127.0.0.1:4001: connection refused, 2 times in a row"), "{journal}");
     assert!(journal.contains("Failed with result 'watchdog'"), "{journal}");
     assert_eq!(bed.show("NRestarts", "hangs"), "1");
-    // no-stop-command-when-sick
-    assert_eq!(bed.sh("ls /run/stop-command 2>&1 | grep -c 'No such file'"), "1");
 
     // A watchdog may begin later than the main process.
     assert_eq!(bed.sh("systemctl start silent && echo started"), "started");
