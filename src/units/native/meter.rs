@@ -52,7 +52,7 @@ pub fn of_child(layout: &Layout<'_>, at: At, unit: &mut Unit) {
     let state = layout.places[parent].state();
     let rule = "nothing starts while its supervisor is down";
     unit.set(Section::Unit, "ConditionPathExists", state.clone(), "", rule);
-    for &above in place.ancestors.iter().filter(|&&above| has_meter(layout, above)) {
+    for &above in place.ancestors.iter().filter(|&&above| may_give_up(layout, above)) {
         unit.set(
             Section::Unit,
             "ConditionPathExists",
@@ -97,6 +97,13 @@ fn has_meter(layout: &Layout<'_>, at: At) -> bool {
     layout.strategy(at) == Some(Strategy::SimpleOneForOne) || !counted(layout, at).is_empty()
 }
 
+/// Whether a supervisor can give up, by its own account or by a child's.
+fn may_give_up(layout: &Layout<'_>, at: At) -> bool {
+    let escalates =
+        |child: &At| layout.places[*child].limit().is_some_and(|limit| limit.exhausted != Exhausted::Park);
+    has_meter(layout, at) || layout.places[at].children.iter().any(escalates)
+}
+
 /// Meter and abort of a supervisor.
 pub fn of_supervisor(layout: &Layout<'_>, at: At, supervisor: &Supervisor, options: &Options) -> Vec<Unit> {
     let place = &layout.places[at];
@@ -118,7 +125,7 @@ pub fn of_supervisor(layout: &Layout<'_>, at: At, supervisor: &Supervisor, optio
     if has_meter(layout, at) {
         units.push(unit);
     }
-    units.push(abort(place, supervisor, options));
+    units.push(abort(layout, place, supervisor, options));
     units.extend(supervisor.retry_after.map(|after| retry(place, place, after, options)));
     units
 }
@@ -222,7 +229,7 @@ fn gives_up(unit: &mut Unit, then: String) {
     );
 }
 
-fn abort(place: &Place<'_>, supervisor: &Supervisor, options: &Options) -> Unit {
+fn abort(layout: &Layout<'_>, place: &Place<'_>, supervisor: &Supervisor, options: &Options) -> Unit {
     let mut unit = helper(place, "abort", "gives up", options);
     let ctl = systemctl(options);
     let anchor = escape::word(&place.unit);
@@ -233,7 +240,10 @@ fn abort(place: &Place<'_>, supervisor: &Supervisor, options: &Options) -> Unit 
     if place.parent.is_none() {
         run(format!("{ctl} stop {anchor}"), "the root gives up: all is stopped in reverse order");
     } else {
-        let below = escape::word(&format!("{}.target", place.stem));
+        // The target takes all below it along in one transaction; the children are named to be waited for.
+        let mut below = vec![format!("{}.target", place.stem)];
+        below.extend(place.children.iter().map(|&child| layout.places[child].unit.replace("@.", "@*.")));
+        let below = escape::command("", &below);
         run(format!("{ctl} stop {below}"), "what is left below stops, in one go and in reverse order");
         let (signal, rule) = if parks {
             ("USR1", "parked: the anchor ends with the one status after which it is not started again")
