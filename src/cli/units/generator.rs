@@ -136,6 +136,6 @@ fn tell(text: &str) {
     eprintln!("{text}");
     if let Ok(mut log) = fs::OpenOptions::new().write(true).open("/dev/kmsg") {
         // There is nobody left to tell that it cannot be told.
-        drop(write!(log, "<3>{NAME}[{}]: {text}\n", std::process::id()));
+        drop(writeln!(log, "<3>{NAME}[{}]: {text}", std::process::id()));
     }
 }
