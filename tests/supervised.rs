@@ -158,3 +158,80 @@ fn a_mixed_tree_stops_in_order_through_both_worlds() {
     let places = ends.map(|end| journal.find(end).unwrap_or_else(|| panic!("no {end}: {journal}")));
     assert!(places.is_sorted(), "{journal}");
 }
+
+/// Scores of `systemd-analyze security`: 0 is nothing exposed, 10 all of it.
+fn score(bed: &Systemd, unit: &str) -> f64 {
+    let out = bed.sh(&format!(
+        "systemd-analyze security --offline=true --no-pager /etc/systemd/system/{unit}.service"
+    ));
+    let overall = out.lines().find(|line| line.contains("Overall exposure level")).expect("a score");
+    overall.split_whitespace().find_map(|word| word.parse().ok()).expect("a number")
+}
+
+#[test]
+fn what_no_service_needs_is_forbidden_to_all_and_woodward_still_works() {
+    let strict = |id: &str| child(id, "harden = \"strict\"\nuser = \"nobody\"\nmemory_max = \"64M\"");
+    let text = format!("id = \"t\"\n{}{}", strict("a"), strict("b"));
+    let bed = made(&text, &options(Mode::Supervised));
+    bed.sh("systemctl start t");
+    assert!(bed.holds(UP), "{}", bed.journal_of("t"));
+    let a = bed.pid("t/a");
+    assert_eq!(bed.sh(&format!("ps -o user= -p {a}")), "nobody");
+    assert_eq!(bed.sh(&format!("grep NoNewPrivs /proc/{a}/status | cut -f2")), "1");
+    // Its own sandbox, a restart, a keeper that is killed, a reload: all of it under the unit's restrictions.
+    bed.sh(&format!("kill -KILL {a}"));
+    bed.wait(&format!("! [ -e /proc/{a} ] && woodward is-up"));
+    let (main, a) = (bed.sh("systemctl show -P MainPID t"), bed.pid("t/a"));
+    bed.sh(&format!("kill -KILL {main}"));
+    bed.wait(&format!("[ $(systemctl show -P MainPID t) != {main} ] && {UP}"));
+    assert_eq!(bed.pid("t/a"), a);
+    bed.sh("sed -i '0,/1000/s//2000/' /etc/woodward/trees/t.toml; systemctl reload t");
+    bed.wait("pgrep -fx 'sleep 2000' && woodward is-up");
+    let hardened = score(&bed, "t");
+    bed.sh("systemctl stop t");
+    assert!(!bed.holds("pgrep -x 'sleep|woodward'"));
+    let free = made(&text.replace("harden = \"strict\"\n", ""), &options(Mode::Supervised));
+    let open = score(&free, "t");
+    assert!(hardened < 7.0 && open > 9.0, "{hardened} of {open}");
+}
+
+#[test]
+fn a_user_has_a_tree_as_one_unit() {
+    let text = format!("id = \"t\"\n{}", child("a", ""));
+    let bed = made(&text, &Options { scope: Scope::User, ..options(Mode::Supervised) });
+    bed.sh("mkdir -p /etc/systemd/user; mv /etc/systemd/system/t.service /etc/systemd/user/; mkdir -p /run/user/0");
+    bed.sh("systemctl start user@0.service");
+    let user = "XDG_RUNTIME_DIR=/run/user/0 systemctl --user";
+    bed.sh(&format!("{user} start t"));
+    assert!(bed.holds(&format!("{user} -q is-active t && woodward is-up")));
+    let (main, a) = (bed.sh(&format!("{user} show -P MainPID t")), bed.pid("t/a"));
+    bed.sh(&format!("kill -KILL {main}"));
+    bed.wait(&format!(
+        "[ $({user} show -P MainPID t) != {main} ] && {user} -q is-active t && woodward is-up"
+    ));
+    assert_eq!(bed.pid("t/a"), a);
+    bed.sh(&format!("{user} stop t"));
+    assert!(!bed.holds("pgrep -x 'sleep|woodward'"));
+}
+
+#[test]
+fn a_tree_that_is_to_reboot_does_so_when_it_gives_up_and_for_nothing_else() {
+    let text = format!("id = \"t\"\nintensity = 0\nexhausted = \"reboot\"\n{}", child("a", ""));
+    let bed = made(&text, &options(Mode::Supervised));
+    bed.sh("systemctl start t");
+    let main = bed.sh("systemctl show -P MainPID t");
+    bed.sh(&format!("kill -KILL {main}"));
+    bed.wait(&format!("[ $(systemctl show -P MainPID t) != {main} ] && {UP}"));
+    bed.sh("systemctl stop t; cp /etc/woodward/trees/t.toml /root/t.toml; echo nonsense >> /etc/woodward/trees/t.toml");
+    bed.sh("systemctl start t || true");
+    bed.wait("[ $(systemctl show -P ActiveState t) = failed ]");
+    bed.sh("cat /root/t.toml > /etc/woodward/trees/t.toml; systemctl start t");
+    assert!(bed.holds(UP));
+    let a = bed.pid("t/a");
+    bed.holds(&format!("kill -KILL {a}"));
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while bed.holds("! systemctl is-system-running | grep -q stopping") {
+        assert!(std::time::Instant::now() < end, "it does not go down");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}

@@ -179,7 +179,7 @@ fn finish(
         mode: Mode::Native,
         reason: match accepted(path, &rendering) {
             names if names.is_empty() => "plain units mean the same".to_owned(),
-            names => format!("plain units mean the same but for {names}, which is accepted"),
+            names => format!("plain units mean the same but for {names}"),
         },
     };
     let mut choices: Vec<Choice> =

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use woodward_engine::spec::{Exhausted, Restart};
 
-use super::{Choice, Release};
+use super::{Choice, Deviates, Deviation, Release};
 use super::{Error, Mode, Options, Rendering, Scope, Section, Unit, escape, hardening, names};
 use crate::tree::{Plan, outline};
 
@@ -46,12 +46,13 @@ pub(super) fn whole(plan: &Plan, options: &Options, reason: &str) -> Rendering {
     let rule = "the keeper could not go on, which is not an end of the tree: once more";
     unit.set(Section::Service, "RestartForceExitStatus", "75 101", "", rule);
     unit.set(Section::Service, "RestartSec", "0", "", "nobody watches its services meanwhile");
-    if plan.tree.root.exhausted == Exhausted::Reboot {
-        reboots(&mut unit, options);
-    }
     let slice = format!("{}.slice", names::stem(&options.prefix, &path));
     unit.set(Section::Service, "Slice", slice, "", "a tree has a slice of its own");
     process(&mut unit, plan, None, true, options);
+    let mut deviations = Vec::new();
+    if plan.tree.root.exhausted == Exhausted::Reboot {
+        reboots(&mut unit, options, &mut deviations);
+    }
     let target = if options.scope == Scope::User { "default.target" } else { "multi-user.target" };
     unit.set(Section::Install, "WantedBy", target, "", "started with the host");
     unit.set(Section::Woodward, "Mode", Mode::Supervised.name(), "", "what `auto` chose, or was asked for");
@@ -63,7 +64,7 @@ pub(super) fn whole(plan: &Plan, options: &Options, reason: &str) -> Rendering {
         "why it is not made of plain units",
     );
     let choices = vec![Choice { path, mode: Mode::Supervised, reason: reason.to_owned() }];
-    Rendering { units: vec![unit], deviations: Vec::new(), choices }
+    Rendering { units: vec![unit], deviations, choices }
 }
 
 /// What people are told.
@@ -75,19 +76,17 @@ fn about(unit: &mut Unit, plan: &Plan, options: &Options) {
     unit.set(Section::Unit, "SourcePath", source, "", "systemctl status names the tree");
 }
 
-/// `exhausted = "reboot"`. What no reboot would help does not count as a failure.
-fn reboots(unit: &mut Unit, options: &Options) {
+/// `exhausted = "reboot"`. Not by `FailureAction=`, which on some releases is taken before a keeper is started again.
+fn reboots(unit: &mut Unit, options: &Options, deviations: &mut Vec<Deviates>) {
     if options.scope == Scope::User {
+        let text = "`exhausted = \"reboot\"`: the tree ends, and the host goes on".to_owned();
+        deviations.push(Deviates { deviation: Deviation::UserManager, path: unit.path.clone(), text });
         return;
     }
-    let rule = "giving up means a reboot";
-    unit.set(Section::Unit, "FailureAction", "reboot", "exhausted", rule);
-    let rule = "wrong use, not permitted, a wrong tree file: a reboot would not help";
-    unit.set(Section::Service, "SuccessExitStatus", "64 77 78", "exhausted", rule);
-    if options.release.knows("RestartMode") {
-        let rule = "a keeper that is started again has not failed: no reboot for that";
-        unit.set(Section::Service, "RestartMode", "direct", "exhausted", rule);
-    }
+    let script = "[ \"$EXIT_CODE $EXIT_STATUS\" != \"exited 1\" ] || exec systemctl --no-block reboot";
+    let line = escape::command("", &["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()]);
+    let rule = "giving up means a reboot; a wrong tree file, or a keeper that was killed, does not";
+    unit.set(Section::Service, "ExecStopPost", line, "exhausted", rule);
 }
 
 /// The unit of a subtree is restarted by its restart type, as a worker's: its ends are read so that they mean what the
