@@ -248,5 +248,6 @@ fn deviation_one_argument() {
                 command = [\"sh\", \"-c\", \"echo ${arg.one} ${arg.other}; exec sleep infinity\"]\n";
     let mut bed = shown(Deviation::OneArgument, "t/w", tree);
     bed.sh("systemctl start t-w@x.service");
+    bed.wait("systemctl -q is-active t-w@x.service");
     bed.wait("journalctl -o cat -u t-w@x.service | grep -qx 'x x'");
 }
