@@ -30,8 +30,9 @@ use crate::units::{Options, Scope, Section, Unit, escape};
 
 /// Adds up what has been restarted, names it, and sets it back.
 const SCAN: &str = r#"cd "$0" || exit 0; i=$1 p=$2 n=0 k=0 c= hit= kept=; shift 2; for w in $(CTL show -p NRestarts -p Id "$@"); do case $w in NRestarts=*) c=${w#*=};; Id=*) [ "$c" = 0 ] || { hit="$hit ${w#*=}"; n=$((n+c)); };; esac; done; [ -z "$hit" ] || CTL reset-failed $hit; "#;
-/// Keeps the times within the period; fails when there are more than intensity.
-const COUNT: &str = r#"read t _ </proc/uptime; t=${t%.*}; for s in $(cat restartsOF); do [ $((t-s)) -gt $p ] || { kept="$kept $s"; k=$((k+1)); }; done; while [ $n -gt 0 ]; do kept="$kept $t"; k=$((k+1)); n=$((n-1)); done; echo $kept >restartsOF; [ $k -le $i ] || { : >overOF; exit 1; }"#;
+/// Keeps the times within the period; fails when there are more than intensity. Marks are made by `true`, not by `:`: a shell
+/// ends when a special builtin cannot open a file, and a meter whose directory has just gone with its supervisor is content.
+const COUNT: &str = r#"read t _ </proc/uptime; t=${t%.*}; for s in $(cat restartsOF); do [ $((t-s)) -gt $p ] || { kept="$kept $s"; k=$((k+1)); }; done; while [ $n -gt 0 ]; do kept="$kept $t"; k=$((k+1)); n=$((n-1)); done; echo $kept >restartsOF; [ $k -le $i ] || { true >overOF || exit 0; exit 1; }"#;
 
 /// Says in the unit of a child that a meter runs before it.
 pub fn of_child(layout: &Layout<'_>, at: At, unit: &mut Unit) {
@@ -154,7 +155,7 @@ pub fn of_limit(layout: &Layout<'_>, at: At, limit: &Limit, options: &Options) -
     let group = if told { Group::Added } else { Group::None };
     let mut script = script(layout, &[at], &of, group, options);
     if limit.exhausted != Exhausted::Park {
-        script = script.replace("exit 1; }", ": >over; exit 1; }");
+        script = script.replace("exit 1; }", "true >over; exit 1; }");
     }
     count(layout, &mut unit, &script, &above.state(), (limit.intensity, limit.period), &[at], "limit");
     let mut units = vec![unit];
@@ -180,18 +181,18 @@ enum Group {
 fn script(layout: &Layout<'_>, counted: &[At], of: &str, group: Group, options: &Options) -> String {
     let mut script = SCAN.to_owned();
     if !of.is_empty() {
-        script.push_str("[ ! -e overOF ] || { rm overOF; : >restartsOF; exit 0; }; ");
+        script.push_str("[ ! -e overOF ] || { rm overOF; true >restartsOF; exit 0; }; ");
     }
-    let first = if group == Group::Pool { ": >group; " } else { "" };
-    script.push_str(&format!("[ -e restartsOF ] || {{ : >restartsOF; {first}exit 0; }}; "));
+    let first = if group == Group::Pool { "true >group; " } else { "" };
+    script.push_str(&format!("[ -e restartsOF ] || {{ true >restartsOF; {first}exit 0; }}; "));
     script.push_str(match group {
         Group::None => "",
-        Group::Told => "if [ $n = 0 ]; then rm -f group; else : >group; fi; ",
-        Group::Added => "[ $n = 0 ] || : >group; ",
+        Group::Told => "if [ $n = 0 ]; then rm -f group; else true >group; fi; ",
+        Group::Added => "[ $n = 0 ] || true >group; ",
         Group::Pool => "rm -f group; ",
     });
     if counted.iter().any(|&child| delay::backoff(&layout.places[child]).is_some()) {
-        script.push_str("for u in $hit; do : >\"hit-$u\"; done; ");
+        script.push_str("for u in $hit; do true >\"hit-$u\"; done; ");
     }
     script.push_str(COUNT);
     script.replace("OF", of).replace("CTL", systemctl(options))
