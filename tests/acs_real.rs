@@ -2,10 +2,12 @@
 //! with, when they count as ready, who restarts with whom, and how all is stopped.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::acs::{Instance, free_instance};
-use crate::bed::{Bed, kill, repository};
+use crate::bed::{Bed, kill, program, repository};
+use crate::systemd::Systemd;
 
 /// Programs of ACS in the PATH of its login profile.
 const PROGRAMS: [&str; 15] = [
@@ -29,6 +31,16 @@ const PROGRAMS: [&str; 15] = [
 const TAO: [&str; 3] =
     ["Naming_Service/tao_cosnaming", "IFR_Service/tao_ifr_service", "Notify_Service/tao_cosnotification"];
 
+/// Puts stand-ins where a profile with `bin` in its PATH and `ace` for ACE_ROOT finds them.
+fn stand_ins(home: &Path) {
+    let bin = PROGRAMS.map(|name| format!("bin/{name}"));
+    let tao = TAO.map(|name| format!("ace/TAO/orbsvcs/{name}"));
+    for path in bin.iter().chain(&tao).map(|path| home.join(path)) {
+        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        fs::copy(repository("tests/stand-ins/acs"), path).expect("a stand-in");
+    }
+}
+
 /// An ACS that runs.
 struct Acs {
     bed: Bed,
@@ -41,21 +53,14 @@ impl Acs {
     fn up(tree: &str) -> Acs {
         let instance = free_instance();
         let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
-        let stand_in = repository("tests/stand-ins/acs");
-        let bin = PROGRAMS.map(|name| format!("bin/{name}"));
-        let tao = TAO.map(|name| format!("ace/TAO/orbsvcs/{name}"));
-        for path in bin.iter().chain(&tao).map(|path| home.path().join(path)) {
-            fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
-            std::os::unix::fs::symlink(&stand_in, path).expect("a stand-in");
-        }
+        stand_ins(home.path());
         let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten().expect("a user").name;
         let mut acs = Acs { bed: Bed::new(), home, instance };
         let path = |name: &str| acs.home.path().join(name).display().to_string();
         let profile = format!(
-            "PATH={}:{}\nACS_HOST=127.0.0.1\nCALLS={}\n",
+            "PATH={}:{}\nACS_HOST=127.0.0.1\n",
             path("bin"),
-            std::env::var("PATH").unwrap_or_default(),
-            acs.calls_file().display()
+            std::env::var("PATH").unwrap_or_default()
         );
         // The login profile as a layer has it: a site's own file.
         fs::write(acs.home.path().join("acs.env"), profile).expect("a profile");
@@ -166,4 +171,70 @@ fn an_imported_acs_runs() {
     assert!(!calls.iter().any(|call| call.contains("AcquisitionContainer")), "it is the manager's to start");
     assert_eq!(acs.kill("acs/containers-ifr/MountContainer"), ["acs/containers-ifr/MountContainer"]);
     acs.stop();
+}
+
+#[test]
+fn templates_of_a_real_acs_run_side_by_side_under_systemd() {
+    let text = fs::read_to_string(repository("supervisors/acs-real.toml")).expect("a tree");
+    let text = text.replace("-/etc/acs/acs.env", "-/etc/woodward/trees/acs.env");
+    let systemd = Systemd::with(&text, |file, units| {
+        let home = file.parent().expect("a directory");
+        stand_ins(home);
+        let profile = "PATH=/etc/woodward/trees/bin:/usr/bin:/bin\n";
+        fs::write(home.join("acs.env"), profile).expect("a profile");
+        let mut generate = Command::new(program());
+        generate.args(["units", "generate", "--mode", "native", "--template", "instance=0..9"]);
+        generate.args([
+            "--dir",
+            "/etc/woodward/trees",
+            "--program",
+            "/usr/bin/woodward",
+            "--var",
+            "account=root",
+        ]);
+        generate.args([
+            "--var",
+            "ace=/etc/woodward/trees/ace",
+            "--var",
+            "acsdata=/srv/acs",
+            "--var",
+            "tmp=/srv/acs/tmp",
+        ]);
+        let out = generate.arg("-o").arg(units).arg(file).output().expect("woodward runs");
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    });
+    systemd.sh("systemctl start acs@0.service acs@0.target acs@7.service acs@7.target");
+    let up = |instance: u8| {
+        let names =
+            ["naming", "logging-logger", "manager", "containers-bilboContainer", "containers-frodoContainer"];
+        let names: Vec<String> = names.iter().map(|name| format!("acs-{name}@{instance}.service")).collect();
+        format!("systemctl is-active {}", names.join(" "))
+    };
+    assert!(systemd.holds(&up(0)) && systemd.holds(&up(7)));
+    // The port rule: 4000 and up for instance 0, 3x50 and up for others.
+    assert!(
+        systemd.holds("grep -q 'maciContainer bilboContainer .*:4000 ' /srv/acs/tmp/ACS_INSTANCE.0/calls")
+    );
+    assert!(
+        systemd.holds("grep -q 'maciContainer bilboContainer .*:3750 ' /srv/acs/tmp/ACS_INSTANCE.7/calls")
+    );
+
+    let pids = "systemctl show -p MainPID --value acs-logging-logger@0.service acs-logging-logger@7.service acs-naming@7.service";
+    let before: Vec<String> = systemd.sh(pids).split_whitespace().map(str::to_owned).collect();
+    systemd.sh("systemctl kill -s KILL --kill-who=main acs-logging-channel@7.service");
+    systemd.wait("test $(grep -c '^loggingService' /srv/acs/tmp/ACS_INSTANCE.7/calls) = 2");
+    systemd.wait(&up(7));
+    let after: Vec<String> = systemd.sh(pids).split_whitespace().map(str::to_owned).collect();
+    assert_eq!(
+        (&after[0], &after[2]),
+        (&before[0], &before[2]),
+        "neither the other instance nor the naming service"
+    );
+    assert_ne!(after[1], before[1], "the logger goes with its channel");
+    systemd.sh("systemctl kill -s KILL --kill-who=main acs-manager@7.service");
+    systemd.wait("test \"$(tail -n 1 /srv/acs/tmp/ACS_INSTANCE.7/calls)\" = maciManagerJ");
+
+    systemd.sh("systemctl stop acs@7.service");
+    assert!(systemd.holds(&up(0)) && !systemd.holds(&up(7)));
+    assert!(systemd.holds("grep -q cdbjDALShutdown /srv/acs/tmp/ACS_INSTANCE.7/calls"));
 }
