@@ -1,9 +1,14 @@
 //! Every kind of line about a process, looked at from inside the process, on a real systemd. One boot for all.
 
 use std::fs;
+use std::process::Command;
+
+use woodward::units::template;
 
 use super::bed::Bed;
-use super::{load, render, wait};
+use crate::bed::{program as program_of_woodward, repository};
+
+use super::{load, plan, render, wait};
 
 const TREE: &str = r#"
 id = "p"
@@ -13,7 +18,7 @@ defaults = { backoff = false }
 [[child]]
 id = "who"
 command = ["sleep", "infinity"]
-user = "nobody"
+user = "games"
 group = "daemon"
 supplementary_groups = ["adm", "tty"]
 umask = "0027"
@@ -61,7 +66,7 @@ output = { file = "/proof/some.log", max_size = "1M" }
 [[child]]
 id = "own-file"
 command = ["sh", "-c", "echo said; echo complained >&2; sleep infinity"]
-user = "nobody"
+user = "games"
 directories = ["/proof/logs"]
 output = { file = "/proof/logs/own.log" }
 
@@ -87,7 +92,7 @@ io_weight = 200
 [[child]]
 id = "caps"
 command = ["sleep", "infinity"]
-user = "nobody"
+user = "games"
 no_new_privileges = true
 capabilities = ["CAP_NET_BIND_SERVICE", "CAP_CHOWN"]
 private_tmp = true
@@ -146,7 +151,7 @@ id = "pool"
 strategy = "simple_one_for_one"
 [child.template]
 id = "w"
-command = ["sleep", "infinity", "--id=${arg.id}"]
+command = ["sh", "-c", "sleep infinity; :", "sh", "--id=${arg.id}"]
 before_start = ["sh", "-c", "echo \"$1\" > /proof/pool", "sh", "${arg.id}"]
 "#;
 
@@ -154,7 +159,7 @@ before_start = ["sh", "-c", "echo \"$1\" > /proof/pool", "sh", "${arg.id}"]
 const LOOKS: &[(&str, &str)] = &[
     (
         "grep -E '^(Uid|Gid|Groups|Umask)' /proc/$(pid who)/status | tr -s '\\t \\n' ' '",
-        "Umask: 0027 Uid: 65534 65534 65534 65534 Gid: 1 1 1 1 Groups: 1 4 5",
+        "Umask: 0027 Uid: 5 5 5 5 Gid: 1 1 1 1 Groups: 1 4 5",
     ),
     (
         "grep -E 'open files|core file|locked' /proc/$(pid who)/limits | awk '{print $(NF-2), $(NF-1)}' | tr '\\n' ' '",
@@ -166,7 +171,7 @@ const LOOKS: &[(&str, &str)] = &[
     ),
     (
         "stat -c '%U:%G %n' /proof/place/*",
-        "nobody:daemon /proof/place/deep\nnobody:daemon /proof/place/it's 100% \"odd\"",
+        "games:daemon /proof/place/deep\ngames:daemon /proof/place/it's 100% \"odd\"",
     ),
     (
         "readlink /proc/$(pid who)/fd/0 /proc/$(pid open)/fd/0",
@@ -188,7 +193,7 @@ const LOOKS: &[(&str, &str)] = &[
     ("systemctl stop p-group; cat /proof/group", "asked"),
     (
         "cat /proof/some.log; cat /proof/logs/own.log; stat -c %U /proof/some.log /proof/logs/own.log",
-        "said\ncomplained\nsaid\ncomplained\nroot\nnobody",
+        "said\ncomplained\nsaid\ncomplained\nroot\ngames",
     ),
     (
         "journalctl -o cat WOODWARD_PATH=p/lines WOODWARD_CHILD=lines SYSLOG_IDENTIFIER=p/lines _TRANSPORT=stdout",
@@ -271,6 +276,14 @@ fn what_a_tree_says_of_a_process_is_what_the_process_finds() {
     let verified = bed.sh("cp /proof/units/* /etc/systemd/system/ && systemctl daemon-reload; \
                            journalctl -o cat -p warning _PID=1");
     assert_eq!(verified, "");
+    let verify = Command::new(repository("tests/systemd-bed/systemd-bed"))
+        .args(["verify", "-b", &format!("{}:/proof", at.display())])
+        .args(["-b", &format!("{}:/usr/bin/woodward", program_of_woodward().display())])
+        .arg(at.join("units"))
+        .output()
+        .expect("the verifier can be started");
+    let said = String::from_utf8_lossy(&verify.stdout) + String::from_utf8_lossy(&verify.stderr);
+    assert!(verify.status.success(), "{said}");
     bed.sh("pid() { systemctl show -P MainPID p-$1; }");
     bed.sh("systemctl start p");
     let up = "[ \"$(cat /proof/again)\" = first ] && [ -e /proof/mine/can ] && ! systemctl list-jobs --no-legend | grep -qv '^No jobs'";
@@ -303,4 +316,74 @@ fn what_a_tree_says_of_a_process_is_what_the_process_finds() {
         }
     }
     assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+const INSTANCES: &str = r#"
+id = "i"
+[vars]
+instance = 0
+base = 0
+
+[[child]]
+id = "group"
+strategy = "one_for_all"
+
+  [[child.child]]
+  id = "a"
+  command = ["sh", "-c", "sleep infinity; :", "--port=${base + 100 * instance + 1}"]
+  command_on_restart = ["sh", "-c", "sleep infinity; :", "--again=${instance}"]
+
+  [[child.child]]
+  id = "b"
+  command = ["sleep", "infinity"]
+  environment = { DATA = "/data/${instance}" }
+"#;
+
+#[test]
+fn instances_of_one_template_live_and_die_apart() {
+    let mut bed = Bed::up();
+    let at = bed.path();
+    fs::create_dir(at.join("units")).expect("made");
+    let of = |instance: u32| {
+        let base = if instance == 0 { 4000 } else { 3000 };
+        let text = INSTANCES
+            .replace("instance = 0", &format!("instance = {instance}"))
+            .replace("base = 0", &format!("base = {base}"));
+        (instance.to_string(), render(&plan("i", &text)))
+    };
+    let renderings: Vec<_> = (0..5).map(of).collect();
+    let all = template::instances(&renderings);
+    let misfits: Vec<&str> = all.misfits.iter().map(|misfit| misfit.unit.as_str()).collect();
+    assert_eq!(misfits, ["i-group-a@0.service"]);
+    fs::write(at.join("tree.toml"), "").expect("written");
+    for unit in &all.rendering.units {
+        fs::write(at.join("units").join(&unit.name), unit.to_string()).expect("written");
+    }
+    bed.sh("cp /proof/units/* /etc/systemd/system/ && systemctl daemon-reload");
+    bed.sh(
+        "words() { { tr '\\0' '\\n' < /proc/$(systemctl show -P MainPID $1)/cmdline; } 2>&1 | tail -n 1; }",
+    );
+    bed.sh("systemctl start i@0 i@2 i@3");
+    assert_eq!(bed.sh("journalctl -o cat -p warning _PID=1"), "");
+    let up = "systemctl is-active i-group-b@0 i-group-b@2 i-group-b@3 | sort -u";
+    let mut looks = 0;
+    wait("three instances to be up", || {
+        looks += 1;
+        looks > 200 || bed.sh(up) == "active"
+    });
+    let late =
+        format!("[ \"$({up})\" = active ] || {{ systemctl list-jobs; journalctl -o cat | tail -40; }}");
+    assert_eq!(bed.sh(&late), "");
+    let seen = bed.sh("words i-group-a@0; words i-group-a@2; words i-group-a@3").replace('\n', " ");
+    assert_eq!(seen, "--port=4001 --port=3201 --port=3301");
+    let data = "tr '\\0' '\\n' < /proc/$(systemctl show -P MainPID i-group-b@3)/environ | grep DATA";
+    assert_eq!(bed.sh(data), "DATA=/data/3");
+    let pids = "systemctl show -P MainPID i-group-a@2 i-group-b@2 i-group-a@0";
+    let before = bed.sh(pids);
+    bed.sh("systemctl kill -s KILL i-group-b@3");
+    wait("its group to restart", || bed.sh("words i-group-a@3") == "--again=3");
+    assert_eq!(bed.sh(pids), before);
+    bed.sh("systemctl stop i@3");
+    assert_eq!(bed.sh("systemctl is-active i-group-a@3 i-group-b@3 i-group@3 | sort -u"), "inactive");
+    assert_eq!(bed.sh(pids), before);
 }
