@@ -207,6 +207,22 @@ command = ["${dir}/bin/${host}", "${env.NOT_FOR_UNITS:-default}", "${env.FOR_UNI
 }
 
 #[test]
+fn what_lies_beside_a_tree_is_read_here_and_named_where_it_will_lie() {
+    let desk = Desk::new("id = \"t\"\n[[child]]\nid = \"sub\"\ninclude = \"${dir}/sub/s.toml\"\n");
+    let sub = desk.dir.path().join("sub");
+    fs::create_dir(&sub).expect("made");
+    let included = "id = \"s\"\n[[child]]\nid = \"web\"\ncommand = [\"${dir}/bin/web\"]\nenvironment_file = \"${dir}/e\"\n";
+    fs::write(sub.join("s.toml"), included).expect("written");
+    fs::write(sub.join("e"), "A=1\n").expect("written");
+    let said = desk.check("generate", &["--dir", "/srv/trees", "--host", "gas01"], 0, &[]);
+    assert!(
+        said.contains("/srv/trees/sub/bin/web") && said.contains("EnvironmentFile=/srv/trees/sub/e"),
+        "{said}"
+    );
+    assert!(!said.contains(&desk.dir.path().display().to_string()), "{said}");
+}
+
+#[test]
 fn a_unit_with_a_secret_in_it_is_for_root_alone() {
     let tree = TREE.replace("\"2000\"]", "\"2000\"]\nenvironment_file = \"secrets\"");
     let desk = Desk::new(&tree);
