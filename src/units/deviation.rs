@@ -17,6 +17,8 @@ pub enum Deviation {
     ParkingDoesNotLast,
     /// systemd restarts with the group before anybody has counted.
     ParkingRestartsTheGroup,
+    /// A parked child is one that was not started, which ends nothing.
+    ParkingIsNoEnd,
     /// systemd measures each command of a start and of a stop by itself, woodward all of them together.
     TimePerCommand,
     /// A service that may say `WATCHDOG=1` may say `READY=1` too.
@@ -66,6 +68,7 @@ impl Deviation {
         Deviation::StartReachesBelow,
         Deviation::ParkingDoesNotLast,
         Deviation::ParkingRestartsTheGroup,
+        Deviation::ParkingIsNoEnd,
         Deviation::TimePerCommand,
         Deviation::ReadyByItsOwnWord,
         Deviation::NoStopCommandWhenSick,
@@ -90,6 +93,7 @@ impl Deviation {
             Deviation::StartReachesBelow => "start-reaches-below",
             Deviation::ParkingDoesNotLast => "parking-does-not-last",
             Deviation::ParkingRestartsTheGroup => "parking-restarts-the-group",
+            Deviation::ParkingIsNoEnd => "parking-is-no-end",
             Deviation::TimePerCommand => "time-per-command",
             Deviation::ReadyByItsOwnWord => "ready-by-its-own-word",
             Deviation::NoStopCommandWhenSick => "no-stop-command-when-sick",
@@ -126,6 +130,7 @@ impl Deviation {
             Deviation::ParkingRestartsTheGroup => {
                 "the end after which a child is parked restarts its group once more, without it"
             }
+            Deviation::ParkingIsNoEnd => "for auto_shutdown a parked child has not ended",
             Deviation::TimePerCommand => {
                 "each command of a start or a stop has the whole time, not all of them together"
             }

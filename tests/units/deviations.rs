@@ -109,6 +109,18 @@ fn deviation_parking_restarts_the_group() {
 }
 
 #[test]
+fn deviation_parking_is_no_end() {
+    let keys = "restart = \"transient\"\nsignificant = true\nlimit = { intensity = 0, period = \"1h\", exhausted = \"park\" }";
+    let (a, b) = (sleeper("a", keys), sleeper("b", ""));
+    let tree = format!("id = \"t\"\nauto_shutdown = \"any_significant\"\n{a}{b}");
+    let mut bed = shown(Deviation::ParkingIsNoEnd, "t/a", &tree);
+    bed.wait(&format!("{RUNS} t-b"));
+    bed.sh("systemctl kill -s KILL t-a");
+    bed.wait("journalctl | grep -q 't-a.service.*skipped because'");
+    bed.wait("systemctl -q is-active t && systemctl -q is-active t-b");
+}
+
+#[test]
 fn deviation_time_per_command() {
     let keys = "before_start = [[\"sleep\", \"1\"], [\"sleep\", \"1\"]]\nready = { notify = true, within = \"1500ms\" }";
     let tree = script("systemd-notify --ready; exec sleep infinity", keys);

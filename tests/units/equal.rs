@@ -61,6 +61,7 @@ pub fn differences(shape: &Shape, incident: &Incident, native: &Trace, woodward:
 /// | `stop-does-not-last` at the root | anything | that what was stopped by hand starts, in the units only |
 /// | `start-reaches-below` at the root | a start of a supervisor by hand | that what is below it starts, in the units only |
 /// | `parking-restarts-the-group` at P | the end of P that parks it | that who restarts with P restarts |
+/// | `parking-is-no-end` at P | the end of P that parks it | that others go on, in the units only |
 /// | `parking-does-not-last` at P | anything | that P, or what is below it, starts, in the units only |
 ///
 /// All others change nothing that these trees show.
@@ -98,6 +99,13 @@ pub fn allows(
                 && native.fate(&deviates.path) == Fate::Gone
                 && woodward.fate(&deviates.path) == Fate::Gone
                 && difference.paths.iter().any(goes)
+        }
+        Deviation::ParkingIsNoEnd => {
+            let lives = |path: &String| native.fate(path) == Fate::Kept && woodward.fate(path) != Fate::Kept;
+            incident.victims() == [deviates.path.clone()]
+                && native.fate(&deviates.path) == Fate::Gone
+                && !native.has_started(&deviates.path)
+                && difference.paths.iter().any(lives)
         }
         Deviation::ParkingDoesNotLast => {
             difference.paths.iter().any(|path| is_within(path, &deviates.path) && starts(path))

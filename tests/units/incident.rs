@@ -104,7 +104,7 @@ impl Story {
     /// So few that no supervisor gives up, in whatever order it hears of them.
     fn several(&mut self, shape: &Shape, living: &[String], random: &mut Random) -> Incident {
         let mut victims: Vec<String> = Vec::new();
-        for path in living.iter().filter(|_| random.chance(60)) {
+        for path in living.iter().filter(|path| !shape.node(path).limit && random.chance(60)) {
             let parent = path.rsplit_once('/').expect("a worker is below a supervisor").0;
             let siblings =
                 victims.iter().filter(|victim| victim.rsplit_once('/').is_some_and(|(p, _)| p == parent));

@@ -13,6 +13,8 @@ pub struct Node {
     pub strategy: Strategy,
     pub order: Order,
     pub intensity: u32,
+    /// It has an account of restarts of its own.
+    pub limit: bool,
     /// Ids of the siblings that it is `after`.
     after: Vec<String>,
 }
@@ -41,7 +43,16 @@ impl Shape {
     ) {
         let (strategy, order) = (supervisor.strategy, supervisor.order);
         let intensity = supervisor.intensity;
-        let node = Node { path: path.clone(), worker: false, restart, strategy, order, intensity, after };
+        let node = Node {
+            path: path.clone(),
+            worker: false,
+            restart,
+            strategy,
+            order,
+            intensity,
+            limit: false,
+            after,
+        };
         self.nodes.push(node);
         if let Children::List(children) = &supervisor.children {
             children.iter().for_each(|child| self.add(child, &path));
@@ -53,13 +64,14 @@ impl Shape {
         let after = child.after.iter().map(ToString::to_string).collect();
         match &child.kind {
             Kind::Supervisor(supervisor) => self.add_supervisor(supervisor, path, child.restart, after),
-            Kind::Worker(_) => self.nodes.push(Node {
+            Kind::Worker(worker) => self.nodes.push(Node {
                 path,
                 worker: true,
                 restart: child.restart,
                 strategy: Strategy::OneForOne,
                 order: Order::Listed,
                 intensity: 0,
+                limit: worker.limit.is_some(),
                 after,
             }),
         }

@@ -29,6 +29,12 @@ pub fn of(layout: &Layout<'_>, at: At) -> Vec<Deviates> {
             if !along.is_empty() {
                 says(Deviation::StopTakesAlong, format!("systemctl stop of it stops {along} too"));
             }
+            if parks(layout, at)
+                && layout.above(at).is_some_and(|(_, above)| layout.places[at].is_significant(above))
+            {
+                let text = "once parked, it counts for auto_shutdown as if it still ran";
+                says(Deviation::ParkingIsNoEnd, text.to_owned());
+            }
             if parks(layout, at) {
                 let text = "once parked, it starts again when a supervisor above it does";
                 says(Deviation::ParkingDoesNotLast, text.to_owned());

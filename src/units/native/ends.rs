@@ -78,7 +78,9 @@ fn is_final(place: &Place<'_>) -> String {
     match place.child.map(|child| child.restart) {
         Some(Restart::Temporary) => return String::new(),
         Some(Restart::Transient) => {
-            let crashes: Vec<Status> = (CLEAN.map(Status::Signal).into_iter())
+            // A signal that we would stop it by is a success for systemd too.
+            let ours = [libc::SIGKILL, ends.stop_signal].into_iter().filter(|signal| *signal > 0);
+            let crashes: Vec<Status> = (CLEAN.into_iter().chain(ours).map(Status::Signal))
                 .filter(|status| !ends.success.contains(status) && !matches!(place.what, What::Supervisor(_)))
                 .collect();
             arms.extend(any("*", &crashes).map(|pattern| format!("{pattern}) exit;;")));

@@ -145,9 +145,9 @@ pub fn of_limit(layout: &Layout<'_>, at: At, limit: &Limit, options: &Options) -
         _ => gives_up(&mut unit, format!("{}-abort.service", above.stem)),
     }
     let siblings: Vec<At> = layout.places[parent].children.iter().copied().filter(|&c| c != at).collect();
-    if limit.exhausted != Exhausted::Park && !layout.dragged(at).is_empty() {
+    if !layout.dragged(at).is_empty() {
         let siblings = layout.units(siblings.into_iter().filter(|&sibling| !layout.is_template(sibling)));
-        let rule = "when it gives up, nobody of its group starts before";
+        let rule = "it counts before anybody of its group starts";
         unit.set(Section::Unit, "Before", siblings, "limit", rule);
     }
     let of = format!("-{}", place.mark());
