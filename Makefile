@@ -77,6 +77,7 @@ bench: build small
 	benches/procs/takeover.py
 	benches/survival/run 1000 5
 	benches/health/run
+	benches/units/boot
 	cargo bench --package woodward-engine
 	ulimit -n 20000 && cargo bench --package woodward --bench spawn --bench log_capture --bench stage
 	ls -l target/release/woodward

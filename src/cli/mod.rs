@@ -100,7 +100,7 @@ enum Verb {
     #[command(hide = true)]
     Generator(units::generator::Args),
     Sweep(sweep::Args),
-    Ready(ready::Args),
+    Ready(Box<ready::Args>),
     Completions(completions::Args),
 }
 
@@ -152,7 +152,7 @@ pub fn main() -> ExitCode {
         Verb::Units(args) => units::run(args),
         Verb::Generator(args) => units::generator::run(&args),
         Verb::Sweep(args) => sweep::run(args),
-        Verb::Ready(args) => ready::run(args),
+        Verb::Ready(args) => ready::run(*args),
         Verb::Completions(args) => completions::run(args),
     }
 }

@@ -230,7 +230,9 @@ impl Running {
         let Some((program, arguments)) = command.split_first() else { return Err("no command".to_owned()) };
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null()).stdout(output).process_group(0);
-        OURS.iter().for_each(|name| drop(command.env_remove(name)));
+        for name in OURS {
+            command.env_remove(name);
+        }
         // SAFETY: one system call, which may be made between fork and exec.
         unsafe {
             command.pre_exec(|| Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?))

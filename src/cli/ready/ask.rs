@@ -1,6 +1,5 @@
 //! Waits for a condition, as long as the main process lives and there is time.
 
-use std::future::Future;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
@@ -137,15 +136,13 @@ impl Asking {
 }
 
 /// Asks once.
-pub(super) fn ask(probe: &Probe) -> impl Future<Output = Result<(), NotReady>> {
-    async move {
-        match probe {
-            Probe::Exec(command) => aside::run(command).await.map_err(NotReady),
-            _ => match readiness::ask(probe).await {
-                Some(answer) => answer,
-                None => Err(NotReady("it cannot be asked".to_owned())),
-            },
-        }
+pub(super) async fn ask(probe: &Probe) -> Result<(), NotReady> {
+    match probe {
+        Probe::Exec(command) => aside::run(command).await.map_err(NotReady),
+        _ => match readiness::ask(probe).await {
+            Some(answer) => answer,
+            None => Err(NotReady("it cannot be asked".to_owned())),
+        },
     }
 }
 
