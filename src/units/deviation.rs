@@ -47,6 +47,8 @@ pub enum Deviation {
     OwnVariables,
     /// The name of an instance is one text, and there are no other arguments.
     OneArgument,
+    /// With `KillMode=control-group` systemd asks what a dead main process has left behind, and waits for it.
+    LeftoversAsked,
 }
 
 /// A deviation at a place of the tree.
@@ -83,6 +85,7 @@ impl Deviation {
         Deviation::FileWins,
         Deviation::OwnVariables,
         Deviation::OneArgument,
+        Deviation::LeftoversAsked,
     ];
 
     /// The word for it on the command line and in reports.
@@ -108,6 +111,7 @@ impl Deviation {
             Deviation::FileWins => "file-wins",
             Deviation::OwnVariables => "own-variables",
             Deviation::OneArgument => "one-argument",
+            Deviation::LeftoversAsked => "leftovers-asked",
         }
     }
 
@@ -155,6 +159,9 @@ impl Deviation {
                 "the sockets of a service that was stopped by hand stay open, and who connects starts it"
             }
             Deviation::FileWins => "an environment file that was not there goes over `environment`",
+            Deviation::LeftoversAsked => {
+                "what a dead main process leaves behind is asked and waited for, not killed at once"
+            }
             Deviation::OneArgument => "an instance of a template has one argument",
             Deviation::OwnVariables => "systemd gives each service a few variables of its own",
         }

@@ -266,3 +266,11 @@ fn deviation_one_argument() {
     bed.wait("systemctl -q is-active t-w@x.service");
     bed.wait("journalctl -o cat -u t-w@x.service | grep -qx 'x x'");
 }
+
+#[test]
+fn deviation_leftovers_asked() {
+    let text = "sh -c 'trap \"touch /run/asked; exit\" TERM; while :; do sleep 0.05; done' & sleep 0.5; kill -KILL $$";
+    let tree = script(text, "stop = { kill = \"group\" }\nrestart = \"temporary\"");
+    let mut bed = shown(Deviation::LeftoversAsked, "t/a", &tree);
+    bed.wait("[ -e /run/asked ]");
+}

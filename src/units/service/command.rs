@@ -99,6 +99,10 @@ impl Writer<'_> {
             }
         };
         self.set("KillMode", kill, "stop.kill", rule);
+        if stop.kill == KillMode::Group {
+            let text = "`stop.kill = \"group\"`: after a crash too what is left has its time to stop";
+            self.deviates(Deviation::LeftoversAsked, text);
+        }
         if brutal {
             self.set("KillSignal", "SIGKILL", "shutdown", "OTP's brutal_kill: not asked, killed at once.");
         } else if stop.signal != 15 {
