@@ -7,14 +7,14 @@
 //! ```
 
 mod acs;
-mod bed;
+pub mod bed;
 mod deviations;
 mod equal;
 mod escaping;
 mod field;
 mod incident;
 mod process;
-mod random_tree;
+pub mod random_tree;
 mod ready;
 mod shape;
 mod sides;

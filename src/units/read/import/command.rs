@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::super::specifiers::{Name, Percent};
-use super::super::words::{self, Command, Dollar, Escapes, Word};
+use super::super::words::{self, Command, Dollar, Word};
 
 /// A command of a tree.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -189,9 +189,42 @@ pub fn without_proxy(argv: &[String]) -> (&[String], Vec<(String, String)>) {
 pub fn on_restart(argv: &[String]) -> Option<(Vec<String>, Vec<String>)> {
     let script = argv.get(2).filter(|_| argv[0] == "/bin/sh" && argv[1] == "-c")?;
     let (_, both) = script.strip_prefix("[ -e ")?.split_once(" ] && exec ")?;
-    let (again, first) = both.split_once("; exec ")?;
-    let split = |text: &str| words::split(text, Escapes::C).0.into_iter().map(|word| word.text).collect();
-    Some((split(first), split(again)))
+    let (again, rest) = shell_words(both)?;
+    let (first, _) = shell_words(rest.strip_prefix(" exec ")?)?;
+    Some((first, again))
+}
+
+/// The words of a simple command for `sh`, in single quotes where they need it; and what stands behind its `;`.
+fn shell_words(text: &str) -> Option<(Vec<String>, &str)> {
+    let (mut words, mut word, mut at) = (Vec::new(), None::<String>, 0);
+    while let Some(c) = text[at..].chars().next() {
+        at += c.len_utf8();
+        match c {
+            '\'' => {
+                let end = at + text[at..].find('\'')?;
+                word.get_or_insert_default().push_str(&text[at..end]);
+                at = end + 1;
+            }
+            '\\' => {
+                let escaped = text[at..].chars().next()?;
+                word.get_or_insert_default().push(escaped);
+                at += escaped.len_utf8();
+            }
+            ';' => break,
+            ' ' => words.extend(word.take()),
+            c => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    Some((words, &text[at..]))
+}
+
+/// Without the `/usr/bin/env` by which our own units look a program up in the `PATH` of its service.
+pub fn looked_up(argv: &[String]) -> &[String] {
+    match argv {
+        [env, program, ..] if env == "/usr/bin/env" && !program.contains(['/', '=']) => &argv[1..],
+        _ => argv,
+    }
 }
 
 /// What `woodward ready` was asked, as keys of a tree; `None` if it is another program.

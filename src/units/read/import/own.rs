@@ -91,6 +91,7 @@ impl Tree<'_> {
             exact: true,
             text: format!("supervisor {path}"),
         });
+        let mut shutdown = None;
         for (child, child_at) in &children {
             let mut below = match self.anchors.contains_key(child) {
                 true => self.node(child, imported),
@@ -99,7 +100,16 @@ impl Tree<'_> {
             if !listed {
                 below.after = self.after(*child_at, &children);
             }
+            if let Some(all) = self.ends(*child_at, at) {
+                below.set("significant", "true");
+                shutdown = Some(if all { "\"all_significant\"" } else { "\"any_significant\"" });
+            } else if self.ends(*child_at, self.root()).is_some() {
+                below.set("essential", "true");
+            }
             node.children.push(below);
+        }
+        if let Some(shutdown) = shutdown {
+            node.set("auto_shutdown", shutdown);
         }
         node
     }
@@ -197,6 +207,17 @@ impl Tree<'_> {
             ("jitter", "\"0%\"".to_owned()),
             ("reset_after", time(5)?),
         ]))
+    }
+
+    fn root(&self) -> usize {
+        self.anchors.values().next().copied().unwrap_or_default()
+    }
+
+    /// The end of a unit ends this supervisor, by its abort; whether only with all others that do.
+    fn ends(&self, at: usize, supervisor: usize) -> Option<bool> {
+        let abort = format!("start {}", self.scene.name(self.helper(supervisor, "abort")?));
+        let mut scripts = self.scene.units[at].loaded.all("Service", "ExecStopPost");
+        scripts.find(|a| a.value.contains(&abort)).map(|a| a.value.contains("for s in "))
     }
 
     /// Each child starts behind all elder ones.

@@ -191,7 +191,10 @@ impl<'s> Reader<'s> {
         let mut found = Vec::new();
         for (assignment, line) in self.unit().loaded.commands("Service", key) {
             match command::said(&self.unit().loaded.name, &line, &self.environment) {
-                Ok(said) => {
+                Ok(mut said) => {
+                    if self.own {
+                        said.argv = command::looked_up(&said.argv).to_vec();
+                    }
                     if let Some(why) = &said.privileges {
                         self.leave(assignment, why.clone());
                     }
@@ -212,6 +215,7 @@ impl<'s> Reader<'s> {
         match start.first() {
             Some(start) => {
                 let (argv, ready) = command::without_proxy(&start.argv);
+                let argv = if self.own { command::looked_up(argv) } else { argv };
                 match command::on_restart(argv).filter(|_| self.own) {
                     Some((first, again)) => {
                         self.set("command", list(first));
@@ -239,13 +243,23 @@ impl<'s> Reader<'s> {
             found.iter().for_each(|(key, value)| self.set(key, value.clone()));
         }
         posts.retain(|said| command::asked(&said.argv).is_none());
+        if self.own
+            && let Some([_, seconds]) =
+                posts.first().map(|said| &said.argv[..]).filter(|a| a[0].ends_with("sleep"))
+            && let Some(time) = values::span(seconds)
+        {
+            self.set("ready.settle", string(&show(time)));
+            posts.remove(0);
+        }
         self.hooks("after_ready", posts);
         let mut ends = self.lines_of("ExecStopPost");
         if self.own {
-            // What the proxy leaves behind, and the mark that it has been started.
-            let ours = |word: &String| word == "--drain" || word.contains("/started-");
-            ends.retain(|said| !said.argv.iter().any(ours));
-            self.left.retain(|left| !(left.key == "ExecStopPost" && left.value.contains("/started-")));
+            // What the proxy leaves behind, the mark that it has been started, and what its end ends.
+            let ours = |word: &str| {
+                word.ends_with("--drain") || word.contains("/started-") || word.contains("-abort.service")
+            };
+            ends.retain(|said| !said.argv.iter().any(|word| ours(word)));
+            self.left.retain(|left| !(left.key == "ExecStopPost" && ours(&left.value)));
         }
         self.hooks("after_stop", ends);
         let stops = self.lines_of("ExecStop");
@@ -415,6 +429,14 @@ impl<'s> Reader<'s> {
             }
         } else if let Some(time) = start.filter(|_| !self.lines.iter().any(|(key, _)| key == "ready.within"))
         {
+            // Our own units give a second more where systemd is not the one that minds it.
+            let settle = self.lines.iter().find(|(key, _)| key == "ready.settle");
+            let settle =
+                settle.and_then(|(_, value)| values::span(value.trim_matches('"'))).unwrap_or_default();
+            let time = match self.own && service.kind == "exec" && time != INFINITY {
+                true => time.saturating_sub(Duration::from_secs(1) + settle),
+                false => time,
+            };
             let time = if time.is_zero() || time == INFINITY { "infinity".to_owned() } else { show(time) };
             self.set("ready.within", string(&time));
         }

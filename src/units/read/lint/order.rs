@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::scene::Edge;
+use super::super::scene::{Edge, Service};
 use super::{Findings, Level, Pitfall};
 
 const ORDER_MISSING: Pitfall = Pitfall {
@@ -131,8 +131,13 @@ fn part_of_hole(findings: &mut Findings<'_>, at: usize) {
         let Some(middle) = edge.to else { continue };
         for above in scene.said(middle, &["PartOf"]) {
             let Some(first) = above.to.filter(|to| *to != at && !covered.contains(to)) else { continue };
-            // Only a unit that can be down by itself is a hole.
-            if scene.units[middle].service.is_none() || covered.contains(&first) {
+            // Only a unit that can be down by itself is a hole; members of a mesh are part of one another.
+            let mesh = scene.said(first, &["PartOf"]).any(|edge| edge.to == Some(middle));
+            let service = scene.units[middle].service.as_ref();
+            let ends = |service: &Service| service.restart != "always" || service.limit.is_some();
+            let start = scene.units[middle].loaded.commands("Service", "ExecStart");
+            let sleeps = start.first().is_some_and(|(_, command)| command.program.ends_with("/sleep"));
+            if mesh || sleeps || !service.is_some_and(ends) {
                 continue;
             }
             let message = format!(

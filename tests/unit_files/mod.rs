@@ -1,5 +1,8 @@
 //! Unit files of other people: read, judged, made into trees.
 
+mod back;
+mod fates;
+
 use std::fs;
 use std::path::Path;
 
