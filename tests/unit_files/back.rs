@@ -11,7 +11,7 @@ use woodward::units::read::lint::lint;
 use woodward::units::read::load::Entry;
 use woodward::units::read::{Scene, Shelf};
 use woodward::units::{self, Mode, Options, Release, Scope, manifest};
-use woodward_engine::spec::{Backoff, Child, Kind, Restart, Shutdown, Supervisor};
+use woodward_engine::spec::{Child, Kind, Restart, Shutdown, Supervisor};
 
 use crate::bed::repository;
 use crate::random::Random;
@@ -42,7 +42,8 @@ fn plan(file: &Path) -> Plan {
     }
 }
 
-fn plan_of(text: &str) -> Plan {
+/// The plan of a tree of this text.
+pub fn plan_of(text: &str) -> Plan {
     let dir = tempfile::tempdir().expect("a temporary directory can be made");
     let file = dir.path().join("tree.toml");
     fs::write(&file, text).expect("written");
@@ -66,7 +67,8 @@ fn scene(plan: &Plan) -> Scene {
 fn meaning(plan: &Plan) -> String {
     let mut out = String::new();
     supervisor(plan, &plan.tree.id, &plan.tree.root, &mut out);
-    out
+    // By this a program is looked up in the PATH of its service; it may be the tree's word or that of the units.
+    out.replace("[\"/usr/bin/env\", ", "[")
 }
 
 fn supervisor(plan: &Plan, path: &str, spec: &Supervisor, out: &mut String) {
@@ -97,7 +99,6 @@ fn supervisor(plan: &Plan, path: &str, spec: &Supervisor, out: &mut String) {
 
 fn child(plan: &Plan, path: &str, spec: &Child, out: &mut String) {
     let backoff = spec.backoff.as_ref().filter(|_| spec.restart != Restart::Temporary);
-    let backoff = backoff.map(|b| Backoff { jitter_percent: 0, ..b.clone() });
     writeln!(out, "{path}: {:?}, {:?} significant, {backoff:?}", spec.restart, spec.significant)
         .expect("text");
     let worker = match &spec.kind {

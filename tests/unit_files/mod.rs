@@ -8,7 +8,8 @@ use std::path::Path;
 
 use woodward::tree::Severity;
 use woodward::units::Release;
-use woodward::units::read::lint::lint;
+use woodward::units::read::import;
+use woodward::units::read::lint::{self, lint};
 use woodward::units::read::{Loaded, Scene, Shelf, keys, load::Entry};
 
 /// Where the units of this machine lie.
@@ -71,4 +72,30 @@ fn what_is_found_in_the_units_of_this_machine_is_true() {
         .map(ToString::to_string)
         .collect();
     assert!(others.is_empty(), "{}", others.join("\n"));
+}
+
+#[test]
+fn every_pitfall_is_explained() {
+    let text = fs::read_to_string(crate::bed::repository("units/README.md")).expect("read");
+    let row = |p: &lint::Pitfall| format!("| `{}` | {} | {} |", p.name, p.level, p.means);
+    let missing: Vec<String> = lint::all().map(row).filter(|row| !text.contains(row)).collect();
+    assert!(missing.is_empty(), "units/README.md lacks\n{}", missing.join("\n"));
+}
+
+/// A real deployment as its people wrote it: what becomes of it, and what it implements.
+#[test]
+fn a_deployment_becomes_a_tree_that_can_be_run() {
+    let shelf = shelf(&crate::bed::repository("tests/unit_files/acs"));
+    let scene = Scene::new(&shelf, &["acs@2.target".to_owned()], Release(252));
+    let imported = import::import(&scene, None).expect("there are services");
+    assert_eq!(imported.pitfalls, []);
+    let strategies: Vec<(&str, usize, bool)> =
+        imported.found.iter().map(|f| (&*f.strategy, f.units.len(), f.exact)).collect();
+    assert_eq!(strategies, [("one_for_one", 6, true), ("rest_for_one", 2, true)]);
+    let mut left: Vec<&str> = imported.left.iter().map(|left| &*left.key).collect();
+    left.sort_unstable();
+    left.dedup();
+    assert_eq!(left, ["After", "OOMPolicy", "OnFailure", "Slice", "SyslogIdentifier"]);
+    let plan = back::plan_of(&imported.text);
+    assert_eq!(plan.workers.len(), 8);
 }

@@ -49,6 +49,9 @@ pub struct Edge {
     pub at: Option<(Assignment, Range<usize>)>,
 }
 
+/// Where something is said: the bytes of a value. `None`: a link.
+type Said = Option<(Assignment, Range<usize>)>;
+
 /// When a service is started again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
@@ -203,7 +206,7 @@ impl Scene {
     }
 
     /// Key, name and place of everything a unit names.
-    fn named(&self, at: usize) -> Vec<(&'static str, String, Option<(Assignment, Range<usize>)>)> {
+    fn named(&self, at: usize) -> Vec<(&'static str, String, Said)> {
         let loaded = &self.units[at].loaded;
         let written = DEPENDENCIES.iter().flat_map(|key| {
             let units = loaded.units(key).into_iter();

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::super::scene::Scene;
+use super::group;
 use super::text::{Node, string, table};
 use super::worker::Reader;
 use super::{Found, Imported};
@@ -190,7 +191,7 @@ impl Tree<'_> {
         Some(table(pairs))
     }
 
-    /// The back-off of a child, which a delay is told behind its name; without jitter.
+    /// The back-off of a child, which a delay is told behind its name.
     fn backoff(&self, at: usize) -> Option<String> {
         let name = self.scene.name(at);
         let delays =
@@ -204,7 +205,7 @@ impl Tree<'_> {
             ("first", time(2)?),
             ("factor", format!("{:.2}", number(3)? as f64 / 100.0)),
             ("max", time(4)?),
-            ("jitter", "\"0%\"".to_owned()),
+            ("jitter", string(&format!("{}%", number(6)?))),
             ("reset_after", time(5)?),
         ]))
     }
@@ -222,10 +223,11 @@ impl Tree<'_> {
 
     /// Each child starts behind all elder ones.
     fn is_listed(&self, members: &[usize]) -> bool {
+        let after = group::after(self.scene, members);
         members
             .iter()
             .enumerate()
-            .all(|(n, late)| members[..n].iter().all(|early| self.scene.is_after(*late, *early)))
+            .all(|(n, late)| members[..n].iter().all(|early| after[late].contains(early)))
     }
 
     fn strategy(&self, members: &[usize]) -> &'static str {
@@ -249,7 +251,9 @@ impl Tree<'_> {
     }
 
     fn after(&self, at: usize, siblings: &[(String, usize)]) -> Vec<String> {
-        let before = siblings.iter().filter(|(_, other)| self.scene.is_after(at, *other));
+        let members: Vec<usize> = siblings.iter().map(|(_, at)| *at).collect();
+        let after = group::after(self.scene, &members);
+        let before = siblings.iter().filter(|(_, other)| after[&at].contains(other));
         before.map(|(path, _)| path.rsplit('/').next().unwrap_or(path).to_owned()).collect()
     }
 }

@@ -375,7 +375,8 @@ impl<'s> Reader<'s> {
         let both: Vec<Status> = force.iter().copied().filter(asked).collect();
         let signal = self.unit().loaded.last("Service", "KillSignal").and_then(|a| values::signal(&a.value));
         let ours = Status::Signal(signal.unwrap_or(15));
-        success.retain(|status| !both.contains(status) && !(self.own && *status == ours));
+        let strange = |status: &Status| self.own && *status == ours;
+        success.retain(|status| !both.contains(status) && !strange(status));
         force.retain(|status| !both.contains(status) && !clean.contains(status));
         let lists = [
             ("success_exit_status", success),

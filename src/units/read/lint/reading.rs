@@ -69,6 +69,7 @@ pub fn unit(findings: &mut Findings<'_>, at: usize) {
         value(findings, at, assignment);
     }
     commands(findings, at);
+    forced(findings, at);
     dependencies(findings, at);
 }
 
@@ -182,6 +183,16 @@ fn commands(findings: &mut Findings<'_>, at: usize) {
     if service.kind == "oneshot" && matches!(&*service.restart, "always" | "on-success") {
         let message = format!("Type=oneshot may not have Restart={}", service.restart);
         findings.key(&REFUSED, at, ("Service", "Restart"), message);
+    }
+}
+
+/// What a one-shot may not have.
+fn forced(findings: &mut Findings<'_>, at: usize) {
+    let unit = findings.unit(at);
+    let oneshot = unit.service.as_ref().is_some_and(|service| service.kind == "oneshot");
+    if oneshot && unit.loaded.last("Service", "RestartForceExitStatus").is_some() {
+        let message = "Type=oneshot may not have RestartForceExitStatus=";
+        findings.key(&REFUSED, at, ("Service", "RestartForceExitStatus"), message);
     }
 }
 
