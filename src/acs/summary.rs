@@ -5,6 +5,8 @@ use std::fmt::Write;
 use super::model::Deployment;
 use super::place::Placement;
 
+/// Components beyond so many are counted and not named.
+const SHOWN: usize = 30;
 /// Longest line.
 const WIDTH: usize = 100;
 
@@ -26,7 +28,10 @@ pub(super) fn text(deployment: &Deployment, placement: &Placement) -> String {
         several(named, "component"),
         several(wildcards, "wildcard")
     );
-    list(&mut text, "autostart: ", &autostart);
+    let more = format!("and {} more", autostart.len().saturating_sub(SHOWN));
+    let shown = autostart.iter().take(SHOWN).copied();
+    let rest = (autostart.len() > SHOWN).then_some(&*more);
+    list(&mut text, "autostart: ", &shown.chain(rest).collect::<Vec<_>>());
     let startup: Vec<&str> = deployment.manager.startup.iter().map(String::as_str).collect();
     list(&mut text, "started by the manager: ", &startup);
     let channels: Vec<String> =

@@ -121,23 +121,25 @@ fn acs_cdb(args: &AcsCdb) -> Result<Code, Failure> {
         report::print(&import.trees.into_values().collect::<Vec<_>>().join("\n"));
         return Ok(Code::Done);
     };
-    report::print(&said);
     let changes = Changes::of(dir, &import.trees, &there);
-    report::print(&changes.text());
-    if args.check {
-        return Ok(if changes.is_none() { Code::Done } else { Code::Failed });
-    }
-    if args.dry_run {
-        return Ok(Code::Done);
+    let said = said + &changes.text();
+    if args.check || args.dry_run {
+        report::print(&said);
+        let differs = args.check && !changes.is_none();
+        return Ok(if differs { Code::Failed } else { Code::Done });
     }
     if let Some(file) = changes.by_hand.first().filter(|_| !args.force) {
+        report::print(&said);
         let message = format!("cannot write {}: it was changed by hand; nothing was written", file.display());
         let layers = file.with_extension("d");
         let hint = format!("move the changes to {}/site.toml, or --force", layers.display());
         return Err(Failure::new(Code::Failed, message).hint(hint));
     }
     let trees = import.trees.iter().filter(|(host, text)| there.get(*host) != Some(*text));
-    write(dir, &trees.collect::<Vec<_>>())?;
+    // Before anything is said: a reader that goes away ends the program.
+    let written = write(dir, &trees.collect::<Vec<_>>());
+    report::print(&said);
+    written?;
     with_layers(dir, import.trees.keys())
 }
 
