@@ -234,12 +234,10 @@ fn the_units_are_in_order() {
 
 /// A unit that is there already, and a tree with it behind a child of our own.
 fn with_a_unit(keys: &str) -> Systemd {
-    let tree = format!(
-        "id = \"t\"\nsemantics = \"otp\"\nintensity = 3\nperiod = \"1h\"\nstrategy = \"rest_for_one\"\n\
+    let tree = "id = \"t\"\nsemantics = \"otp\"\nintensity = 3\nperiod = \"1h\"\nstrategy = \"rest_for_one\"\n\
          [[child]]\nid = \"a\"\ncommand = [\"sleep\", \"1000\"]\n\
-         [[child]]\nid = \"u\"\nunit = \"own.service\"\nshutdown = \"1s\"\n"
-    );
-    let bed = Systemd::up(&tree, as_it_is);
+         [[child]]\nid = \"u\"\nunit = \"own.service\"\nshutdown = \"1s\"\n";
+    let bed = Systemd::up(tree, as_it_is);
     let unit = format!("[Service]\nType=exec\nExecStart=sleep 1000\n{keys}\n");
     bed.sh(&format!("cat >/etc/systemd/system/own.service <<'END'\n{unit}END\nsystemctl daemon-reload"));
     bed
