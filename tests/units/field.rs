@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(30);
 /// So many looks in a row that show the same, with nothing going on.
-const AGREE: u32 = 3;
+const AGREE: u32 = 6;
 
 /// A tree to be compared.
 pub struct Case {
