@@ -19,6 +19,18 @@ pub enum Deviation {
     ParkingRestartsTheGroup,
     /// A parked child is one that was not started, which ends nothing.
     ParkingIsNoEnd,
+    /// A start follows `After=` whether the one before came up or not.
+    YoungNotHeld,
+    /// systemd knows no first start of a group.
+    BootIsRetried,
+    /// systemd stops each unit in its own time.
+    NoDeadline,
+    /// systemd knows one machine.
+    NoFailover,
+    /// A tree of units has no process that could end with a status.
+    NoExitStatus,
+    /// The meter's marks have no unit that waits for an instance.
+    DelayIsFixed,
     /// systemd measures each command of a start and of a stop by itself, woodward all of them together.
     TimePerCommand,
     /// A service that may say `WATCHDOG=1` may say `READY=1` too.
@@ -71,6 +83,12 @@ impl Deviation {
         Deviation::ParkingDoesNotLast,
         Deviation::ParkingRestartsTheGroup,
         Deviation::ParkingIsNoEnd,
+        Deviation::YoungNotHeld,
+        Deviation::BootIsRetried,
+        Deviation::NoDeadline,
+        Deviation::NoFailover,
+        Deviation::NoExitStatus,
+        Deviation::DelayIsFixed,
         Deviation::TimePerCommand,
         Deviation::ReadyByItsOwnWord,
         Deviation::NoStopCommandWhenSick,
@@ -97,6 +115,12 @@ impl Deviation {
             Deviation::ParkingDoesNotLast => "parking-does-not-last",
             Deviation::ParkingRestartsTheGroup => "parking-restarts-the-group",
             Deviation::ParkingIsNoEnd => "parking-is-no-end",
+            Deviation::YoungNotHeld => "young-not-held",
+            Deviation::BootIsRetried => "boot-is-retried",
+            Deviation::NoDeadline => "no-deadline",
+            Deviation::NoFailover => "no-failover",
+            Deviation::NoExitStatus => "no-exit-status",
+            Deviation::DelayIsFixed => "delay-is-fixed",
             Deviation::TimePerCommand => "time-per-command",
             Deviation::ReadyByItsOwnWord => "ready-by-its-own-word",
             Deviation::NoStopCommandWhenSick => "no-stop-command-when-sick",
@@ -135,6 +159,14 @@ impl Deviation {
                 "the end after which a child is parked restarts its group once more, without it"
             }
             Deviation::ParkingIsNoEnd => "for auto_shutdown a parked child has not ended",
+            Deviation::YoungNotHeld => "those behind a child start although its start has failed",
+            Deviation::BootIsRetried => {
+                "a child that fails in the first start of its supervisor is started again, and counted"
+            }
+            Deviation::NoDeadline => "a supervisor's own shutdown does not hold for what is below it",
+            Deviation::NoFailover => "a tree that has given up is not handed to another node",
+            Deviation::NoExitStatus => "the status of the essential child is nobody's",
+            Deviation::DelayIsFixed => "instances of a template restart without back-off",
             Deviation::TimePerCommand => {
                 "each command of a start or a stop has the whole time, not all of them together"
             }

@@ -274,3 +274,55 @@ fn deviation_leftovers_asked() {
     let mut bed = shown(Deviation::LeftoversAsked, "t/a", &tree);
     bed.wait("[ -e /run/asked ]");
 }
+
+#[test]
+fn deviation_young_not_held() {
+    let wait = "backoff = { immediate = 0, first = \"1h\", max = \"1h\" }";
+    let fails =
+        format!("[[child]]\nid = \"a\"\ncommand = [\"false\"]\nready = {{ notify = true }}\n{wait}\n");
+    let tree = format!("id = \"t\"\nstrategy = \"rest_for_one\"\n{fails}{}", sleeper("b", ""));
+    let mut bed = shown(Deviation::YoungNotHeld, "t/a", &tree);
+    bed.wait("journalctl -o cat -u t-b | grep -q ^Started");
+}
+
+#[test]
+fn deviation_boot_is_retried() {
+    let tree = "id = \"t\"\ninitial_start = \"fail\"\n";
+    let fails = "[[child]]\nid = \"a\"\ncommand = [\"false\"]\nready = { notify = true }\nbackoff = { immediate = 1, first = \"1h\", max = \"1h\" }\n";
+    let mut bed = shown(Deviation::BootIsRetried, "t", &format!("{tree}{}{fails}", sleeper("b", "")));
+    bed.wait("[ $(journalctl -o cat -u t-a | grep -c 'Failed to start\\|Failed with result') -gt 1 ]");
+    bed.sh("systemctl -q is-active t-b");
+}
+
+#[test]
+fn deviation_no_deadline() {
+    let deaf = "[[child.child]]\nid = \"a\"\ncommand = [\"sh\", \"-c\", \"trap '' TERM; while :; do sleep 1; done\"]\nshutdown = \"3s\"\n";
+    let tree = format!("id = \"t\"\n[[child]]\nid = \"s\"\nshutdown = \"1s\"\n{deaf}");
+    let mut bed = shown(Deviation::NoDeadline, "t/s", &tree);
+    bed.wait("systemctl -q is-active t-s-a");
+    let before: f64 = bed.sh("cut -d' ' -f1 /proc/uptime").parse().expect("seconds");
+    bed.sh("systemctl stop t-s");
+    let after: f64 = bed.sh("cut -d' ' -f1 /proc/uptime").parse().expect("seconds");
+    assert!(after - before > 2.5, "its own time, not that of its supervisor");
+}
+
+#[test]
+fn deviation_no_exit_status() {
+    let tree = format!("id = \"t\"\n{}", sleeper("a", "essential = true"));
+    named(Deviation::NoExitStatus, "t/a", &tree, super::options());
+}
+
+#[test]
+fn deviation_delay_is_fixed() {
+    let tree = "id = \"t\"\n[[child]]\nid = \"p\"\nstrategy = \"simple_one_for_one\"\n[child.template]\nid = \"w\"\ncommand = [\"sleep\", \"infinity\"]\n";
+    let units = named(Deviation::DelayIsFixed, "t/p/w", tree, super::options());
+    assert!(units.iter().all(|(name, _)| !name.ends_with("-w-delay.service")));
+}
+
+#[test]
+fn deviation_no_failover() {
+    let mut plan = super::plan("t", &format!("id = \"t\"\n{}", sleeper("a", "")));
+    plan.tree.root.exhausted = woodward_engine::spec::Exhausted::Failover;
+    let rendering = super::render_with(&plan, &super::options());
+    assert!(rendering.deviations.iter().any(|d| d.deviation == Deviation::NoFailover && d.path == "t"));
+}

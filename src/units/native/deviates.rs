@@ -1,9 +1,9 @@
 //! What the native way says otherwise than the tree because of the tree's shape: the deviations of supervision.
 
-use woodward_engine::spec::Exhausted;
+use woodward_engine::spec::{Exhausted, InitialStart, Shutdown, Strategy, Supervisor};
 
 use super::layout::{At, Layout, What};
-use crate::units::{Deviates, Deviation};
+use crate::units::{Deviates, Deviation, escape};
 
 /// Those at a place.
 pub fn of(layout: &Layout<'_>, at: At) -> Vec<Deviates> {
@@ -11,6 +11,22 @@ pub fn of(layout: &Layout<'_>, at: At) -> Vec<Deviates> {
     let mut says = |deviation, text: String| {
         found.push(Deviates { deviation, path: layout.places[at].path.clone(), text });
     };
+    if let What::Supervisor(supervisor) = layout.places[at].what {
+        of_supervisor(layout, at, supervisor, &mut says);
+    }
+    if let What::Worker(worker) = layout.places[at].what
+        && worker.essential
+    {
+        says(Deviation::NoExitStatus, "its end stops the tree, its status ends nothing".to_owned());
+    }
+    if layout.is_template(at) && super::delay::backoff(&layout.places[at]).is_some() {
+        says(Deviation::DelayIsFixed, "its instances restart at once".to_owned());
+    }
+    let behind = layout.behind(at);
+    if !behind.is_empty() {
+        let text = format!("{} start although its start has failed", layout.units(behind));
+        says(Deviation::YoungNotHeld, text);
+    }
     match layout.above(at) {
         // Of the whole tree it is said once.
         None => {
@@ -42,6 +58,34 @@ pub fn of(layout: &Layout<'_>, at: At) -> Vec<Deviates> {
         }
     }
     found
+}
+
+fn of_supervisor(
+    layout: &Layout<'_>,
+    at: At,
+    supervisor: &Supervisor,
+    says: &mut impl FnMut(Deviation, String),
+) {
+    let place = &layout.places[at];
+    if supervisor.initial_start == InitialStart::Fail && supervisor.strategy != Strategy::SimpleOneForOne {
+        let text = "a first start that fails is retried within intensity, and what has started stays up";
+        says(Deviation::BootIsRetried, text.to_owned());
+    }
+    let shutdown = match place.child {
+        Some(child) => child.shutdown,
+        None => layout.deadline.map_or(Shutdown::Infinity, Shutdown::Time),
+    };
+    match shutdown {
+        Shutdown::Infinity => {}
+        Shutdown::BrutalKill => says(Deviation::NoDeadline, "what is below it is asked to stop".to_owned()),
+        Shutdown::Time(time) => {
+            let text = format!("what is below it may take longer than {} to stop", escape::time(time));
+            says(Deviation::NoDeadline, text);
+        }
+    }
+    if supervisor.exhausted == Exhausted::Failover {
+        says(Deviation::NoFailover, "it stops here and starts nowhere else".to_owned());
+    }
 }
 
 /// Whether a place below the root can be parked.

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::time::Duration;
 
 use woodward_engine::spec::{
     self, AutoShutdown, Child, Children, Kind, Order, Restart, Strategy, Supervisor,
@@ -20,6 +21,8 @@ pub type At = usize;
 pub struct Layout<'p> {
     /// In start order, the root first.
     pub places: Vec<Place<'p>>,
+    /// The time for stopping all of it.
+    pub deadline: Option<Duration>,
 }
 
 /// A child of the tree, or its root.
@@ -66,7 +69,10 @@ pub enum What<'p> {
 impl<'p> Layout<'p> {
     /// Lays out a tree.
     pub fn of(plan: &'p Plan, options: &Options) -> Layout<'p> {
-        let mut layout = Layout { places: Vec::with_capacity(plan.workers.len() + plan.supervisors.len()) };
+        let mut layout = Layout {
+            places: Vec::with_capacity(plan.workers.len() + plan.supervisors.len()),
+            deadline: plan.tree.shutdown,
+        };
         let what = What::Supervisor(&plan.tree.root);
         let names = Names::of(plan, &options.prefix);
         layout.add(&names, None, plan.tree.id.to_string(), None, what);
@@ -213,6 +219,22 @@ impl<'p> Layout<'p> {
 }
 
 impl Layout<'_> {
+    /// The siblings that wait for a place to be up, and would not start without it: by dependencies those that are after
+    /// it, in a list those behind it that restart with it.
+    pub fn behind(&self, at: At) -> Vec<At> {
+        let Some((parent, supervisor)) = self.above(at) else { return Vec::new() };
+        let siblings = self.places[parent].children.iter().copied();
+        match (supervisor.order, supervisor.strategy) {
+            (Order::Dependencies, _) => {
+                siblings.filter(|&sibling| self.places[sibling].needs.contains(&at)).collect()
+            }
+            (Order::Listed, Strategy::RestForOne | Strategy::OneForAll) => {
+                siblings.skip(self.places[at].nth + 1).collect()
+            }
+            (Order::Listed, Strategy::OneForOne | Strategy::SimpleOneForOne) => Vec::new(),
+        }
+    }
+
     /// The siblings that the crash of a place restarts: [`Layout::drags`] the other way round.
     pub fn dragged(&self, at: At) -> Vec<At> {
         let Some((parent, supervisor)) = self.above(at) else { return Vec::new() };
