@@ -24,7 +24,7 @@ use super::systemctl::{Manager, loaded};
 use crate::units::forecast::{Because, Fate, Forecast, Model, What, forecast};
 use crate::units::manifest::{self, File, Step};
 
-/// Applies a tree to the units that run: says who restarts, then does it
+/// Makes running units those of a tree: says who restarts, then does it
 ///
 /// Only units whose change takes a restart are restarted, and whom systemd
 /// restarts with them. Units that are down stay down.
