@@ -108,7 +108,13 @@ mod tests {
         let inner = Child { kind: Kind::Supervisor(inner), ..child("in", &[]) };
         let root = Supervisor { children: Children::List(vec![inner]), ..Supervisor::default() };
         let tree = Tree { id: "t".into(), root, shutdown: None, seed: 0 };
-        vec![Arc::new(Plan { tree, workers: Vec::new(), supervisors: Vec::new(), left_out: Vec::new() })]
+        vec![Arc::new(Plan {
+            tree,
+            workers: Vec::new(),
+            supervisors: Vec::new(),
+            left_out: Vec::new(),
+            at: None,
+        })]
     }
 
     #[test]

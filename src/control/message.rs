@@ -43,7 +43,7 @@ pub struct Daemon {
     pub host: String,
     /// When it was started: RFC 3339, UTC, milliseconds.
     pub started: String,
-    /// Ids of its trees.
+    /// Ids of its trees; of a subtree that runs alone its path.
     pub trees: Vec<String>,
     /// Facts and lines that followers were too slow for, since the daemon's start.
     pub dropped: u64,

@@ -224,7 +224,7 @@ async fn daemon<H: House>(State(desk): State<Desk<H>>, params: Params) -> Result
         pid: std::process::id(),
         host: host(),
         started: desk.house.view().started.clone(),
-        trees: desk.house.plans().iter().map(|plan| plan.tree.id.to_string()).collect(),
+        trees: desk.house.plans().iter().map(|plan| plan.name().to_owned()).collect(),
         dropped: desk.dropped.load(Ordering::Relaxed),
     };
     Ok(json(StatusCode::OK, &answer))

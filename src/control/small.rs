@@ -110,7 +110,7 @@ fn answer(handle: &Handle, request: &str) -> (u16, Vec<u8>) {
             pid: std::process::id(),
             host: nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned(),
             started: view.started.clone(),
-            trees: handle.plans().iter().map(|plan| plan.tree.id.to_string()).collect(),
+            trees: handle.plans().iter().map(|plan| plan.name().to_owned()).collect(),
             dropped: 0,
         }),
         ("GET", "/v1/up") => match within(asked) {

@@ -20,6 +20,15 @@ pub struct Plan {
     pub supervisors: Vec<SupervisorPlan>,
     /// Children that are not planned, with the reason.
     pub left_out: Vec<LeftOut>,
+    /// Only the subtree at this path is planned; `None`: the whole tree.
+    pub at: Option<String>,
+}
+
+impl Plan {
+    /// What tells it from all other plans that run on a host: the tree's id, or the path of the subtree.
+    pub fn name(&self) -> &str {
+        self.at.as_deref().unwrap_or(&self.tree.id)
+    }
 }
 
 /// What is said of a supervisor besides its engine spec.
