@@ -71,7 +71,9 @@ impl Story {
         if living.is_empty() || self.stopped.contains(&root) {
             return self.start(root);
         }
-        if let Some(top) = self.stopped.iter().next().cloned()
+        // The eldest first: woodward lets a child wait for what it is after, a unit is started without.
+        if let Some(top) =
+            shape.nodes.iter().map(|node| node.path.clone()).find(|path| self.stopped.contains(path))
             && (self.blurred || random.chance(50))
         {
             return self.start(top);
