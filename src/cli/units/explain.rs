@@ -20,7 +20,7 @@ use crate::units::model::Why;
 use crate::units::read::{Loaded, Scene};
 use crate::units::{self, Mode, manifest, names};
 
-/// Says of each line of a unit which key of the tree it comes from, and why
+/// Says of each line of a unit which key of the tree it is from, and why
 ///
 /// Lines that a person has changed, and those of drop-ins, are said to be so.
 #[derive(clap::Args)]
