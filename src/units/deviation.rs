@@ -19,8 +19,6 @@ pub enum Deviation {
     ParkingRestartsTheGroup,
     /// A parked child is one that was not started, which ends nothing.
     ParkingIsNoEnd,
-    /// A start follows `After=` whether the one before came up or not.
-    YoungNotHeld,
     /// systemd knows no first start of a group.
     BootIsRetried,
     /// systemd stops each unit in its own time.
@@ -83,7 +81,6 @@ impl Deviation {
         Deviation::ParkingDoesNotLast,
         Deviation::ParkingRestartsTheGroup,
         Deviation::ParkingIsNoEnd,
-        Deviation::YoungNotHeld,
         Deviation::BootIsRetried,
         Deviation::NoDeadline,
         Deviation::NoFailover,
@@ -115,7 +112,6 @@ impl Deviation {
             Deviation::ParkingDoesNotLast => "parking-does-not-last",
             Deviation::ParkingRestartsTheGroup => "parking-restarts-the-group",
             Deviation::ParkingIsNoEnd => "parking-is-no-end",
-            Deviation::YoungNotHeld => "young-not-held",
             Deviation::BootIsRetried => "boot-is-retried",
             Deviation::NoDeadline => "no-deadline",
             Deviation::NoFailover => "no-failover",
@@ -159,7 +155,6 @@ impl Deviation {
                 "the end after which a child is parked restarts its group once more, without it"
             }
             Deviation::ParkingIsNoEnd => "for auto_shutdown a parked child has not ended",
-            Deviation::YoungNotHeld => "those behind a child start although its start has failed",
             Deviation::BootIsRetried => {
                 "a child that fails in the first start of its supervisor is started again, and counted"
             }

@@ -276,16 +276,6 @@ fn deviation_leftovers_asked() {
 }
 
 #[test]
-fn deviation_young_not_held() {
-    let wait = "backoff = { immediate = 0, first = \"1h\", max = \"1h\" }";
-    let fails =
-        format!("[[child]]\nid = \"a\"\ncommand = [\"false\"]\nready = {{ notify = true }}\n{wait}\n");
-    let tree = format!("id = \"t\"\nstrategy = \"rest_for_one\"\n{fails}{}", sleeper("b", ""));
-    let mut bed = shown(Deviation::YoungNotHeld, "t/a", &tree);
-    bed.wait("journalctl -o cat -u t-b | grep -q ^Started");
-}
-
-#[test]
 fn deviation_boot_is_retried() {
     let tree = "id = \"t\"\ninitial_start = \"fail\"\n";
     let fails = "[[child]]\nid = \"a\"\ncommand = [\"false\"]\nready = { notify = true }\nbackoff = { immediate = 1, first = \"1h\", max = \"1h\" }\n";

@@ -22,11 +22,6 @@ pub fn of(layout: &Layout<'_>, at: At) -> Vec<Deviates> {
     if layout.is_template(at) && super::delay::backoff(&layout.places[at]).is_some() {
         says(Deviation::DelayIsFixed, "its instances restart at once".to_owned());
     }
-    let behind = layout.behind(at);
-    if !behind.is_empty() {
-        let text = format!("{} start although its start has failed", layout.units(behind));
-        says(Deviation::YoungNotHeld, text);
-    }
     match layout.above(at) {
         // Of the whole tree it is said once.
         None => {

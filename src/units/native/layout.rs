@@ -219,22 +219,6 @@ impl<'p> Layout<'p> {
 }
 
 impl Layout<'_> {
-    /// The siblings that wait for a place to be up, and would not start without it: by dependencies those that are after
-    /// it, in a list those behind it that restart with it.
-    pub fn behind(&self, at: At) -> Vec<At> {
-        let Some((parent, supervisor)) = self.above(at) else { return Vec::new() };
-        let siblings = self.places[parent].children.iter().copied();
-        match (supervisor.order, supervisor.strategy) {
-            (Order::Dependencies, _) => {
-                siblings.filter(|&sibling| self.places[sibling].needs.contains(&at)).collect()
-            }
-            (Order::Listed, Strategy::RestForOne | Strategy::OneForAll) => {
-                siblings.skip(self.places[at].nth + 1).collect()
-            }
-            (Order::Listed, Strategy::OneForOne | Strategy::SimpleOneForOne) => Vec::new(),
-        }
-    }
-
     /// The siblings that the crash of a place restarts: [`Layout::drags`] the other way round.
     pub fn dragged(&self, at: At) -> Vec<At> {
         let Some((parent, supervisor)) = self.above(at) else { return Vec::new() };
