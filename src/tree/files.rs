@@ -40,6 +40,13 @@ impl Files {
         Files { seen: Arc::new(Mutex::new(seen)), only: true }
     }
 
+    /// One file with this text, and no other.
+    pub fn of(path: &Path, text: &str) -> Files {
+        let mut seen = Seen::default();
+        seen.files.insert(absolute(path), Content::Text(text.to_owned()));
+        Files::as_seen(seen)
+    }
+
     /// What readings saw so far.
     pub fn seen(&self) -> Seen {
         self.lock().clone()

@@ -1,11 +1,11 @@
 //! `woodward units import`: existing units into a tree, with what they really do and what was not carried over.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::super::report::{self, Code, Failure};
 use super::lint;
 use super::shelf::Named;
-use crate::tree::{self, Severity};
+use crate::tree::{self, Files, Severity};
 use crate::units::read::import::{self, Imported};
 
 /// Makes a tree of existing units
@@ -47,17 +47,12 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
 fn check(text: &str) -> Result<(), Failure> {
     let failed =
         |why: String| Failure::new(Code::Failed, format!("cannot make a tree of these units: {why}"));
-    let dir = std::env::temp_dir().join(format!("woodward-import-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).map_err(|error| failed(error.to_string()))?;
-    let file = dir.join("tree.toml");
-    let written = std::fs::write(&file, text).map_err(|error| failed(error.to_string()));
-    let read = written.map(|()| tree::load(&file, &tree::Options::of_this_process()));
-    let removed = std::fs::remove_dir_all(&dir).map_err(|error| failed(error.to_string()));
-    let errors = match read? {
+    let file = Path::new("tree.toml");
+    let options = tree::Options { files: Files::of(file, text), ..tree::Options::of_this_process() };
+    let errors = match tree::load(file, &options) {
         Ok(_) => Vec::new(),
         Err(said) => said.into_iter().filter(|said| said.severity == Severity::Error).collect(),
     };
-    removed?;
     match errors.first() {
         Some(first) => Err(failed(format!("{first}\n{text}"))),
         None => Ok(()),

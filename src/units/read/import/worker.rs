@@ -1,5 +1,8 @@
 //! One service as a worker: every key of its unit becomes one of the tree, or is left, with the reason.
 
+mod process;
+mod run;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -8,9 +11,9 @@ use woodward_engine::spec::Status;
 use super::super::scene::{Scene, Service, Unit};
 use super::super::text::Assignment;
 use super::super::values::{self, INFINITY};
-use super::command::{self, Said};
-use super::text::{list, string, table};
-use super::{Left, socket};
+use super::Left;
+use super::command;
+use super::text::{string, table};
 use crate::tree::units::{show, signal_name};
 
 /// Signals that systemd calls clean.
@@ -133,156 +136,6 @@ impl<'s> Reader<'s> {
     fn kind(&mut self, service: &Service) {
         if service.kind == "oneshot" {
             self.set("kind", "\"oneshot\"");
-        }
-    }
-
-    fn environment(&mut self) {
-        let loaded = &self.unit().loaded;
-        for assignment in loaded.many("Service", "EnvironmentFile") {
-            let Ok(path) = command::plain(&loaded.name, &assignment.value) else {
-                self.leave(assignment, "the path depends on the host");
-                continue;
-            };
-            if !path.starts_with('-') {
-                self.remarks.push(format!("{path} may be missing here; for systemd that is a failed start"));
-            }
-        }
-        let files: Vec<String> = loaded
-            .many("Service", "EnvironmentFile")
-            .iter()
-            .filter_map(|a| command::plain(&loaded.name, &a.value).ok())
-            .map(|path| format!("-{}", path.trim_start_matches('-')))
-            .collect();
-        self.used("Service", "EnvironmentFile");
-        if !files.is_empty() {
-            self.set("environment_file", list(&files));
-        }
-        self.used("Service", "Environment");
-        let mut pairs: Vec<(String, String)> = Vec::new();
-        for (assignment, word) in loaded.words("Service", "Environment") {
-            let Ok((name, _)) = super::super::words::variable(&word) else { continue };
-            let name = name.to_owned();
-            let value = &word.text[name.len() + 1..];
-            match command::plain(&loaded.name, value) {
-                Ok(value) if !(self.own && name.starts_with("WOODWARD_")) => {
-                    pairs.retain(|(other, _)| *other != name);
-                    pairs.push((name, value));
-                }
-                Ok(_) => {}
-                Err(why) => self.leave(assignment, why),
-            }
-        }
-        if !pairs.is_empty() {
-            let written = pairs.iter().map(|(name, value)| (name.clone(), string(value)));
-            self.set("environment", table(written));
-        }
-        if files.is_empty() {
-            self.environment = pairs.into_iter().collect();
-        }
-        let passed = self.words("PassEnvironment");
-        if !passed.is_empty() {
-            self.set("pass_environment", list(&passed));
-        }
-    }
-
-    /// The command lines of a key as commands of a tree; those that cannot be are left.
-    fn lines_of(&mut self, key: &str) -> Vec<Said> {
-        self.used("Service", key);
-        let mut found = Vec::new();
-        for (assignment, line) in self.unit().loaded.commands("Service", key) {
-            match command::said(&self.unit().loaded.name, &line, &self.environment) {
-                Ok(mut said) => {
-                    if self.own {
-                        said.argv = command::looked_up(&said.argv).to_vec();
-                    }
-                    if let Some(why) = &said.privileges {
-                        self.leave(assignment, why.clone());
-                    }
-                    found.push(said);
-                }
-                Err(why) => self.leave(assignment, why),
-            }
-        }
-        found
-    }
-
-    fn commands(&mut self, service: &Service) {
-        let mut start = self.lines_of("ExecStart");
-        if service.kind == "oneshot" && start.len() > 1 {
-            let all: Vec<String> = start.iter().map(Said::shell).collect();
-            start = vec![Said::script(all.join(" && "))];
-        }
-        match start.first() {
-            Some(start) => {
-                let (argv, ready) = command::without_proxy(&start.argv);
-                let argv = if self.own { command::looked_up(argv) } else { argv };
-                match command::on_restart(argv).filter(|_| self.own) {
-                    Some((first, again)) => {
-                        self.set("command", list(first));
-                        self.set("command_on_restart", list(again));
-                    }
-                    None => self.set("command", list(argv)),
-                }
-                ready.iter().for_each(|(key, value)| self.set(key, value.clone()));
-            }
-            None => self.set("command", list(["/bin/true"])),
-        }
-        let mut before = self.lines_of("ExecStartPre");
-        if self.own {
-            let made: Vec<String> = before.iter().filter_map(command::directories).flatten().collect();
-            before.retain(|said| command::directories(said).is_none());
-            if !made.is_empty() {
-                self.left.retain(|left| left.key != "ExecStartPre");
-                self.set("directories", list(&made));
-            }
-        }
-        self.hooks("before_start", before);
-        let mut posts = self.lines_of("ExecStartPost");
-        for said in &posts {
-            let found = command::asked(&said.argv).unwrap_or_default();
-            found.iter().for_each(|(key, value)| self.set(key, value.clone()));
-        }
-        posts.retain(|said| command::asked(&said.argv).is_none());
-        if self.own
-            && let Some([_, seconds]) =
-                posts.first().map(|said| &said.argv[..]).filter(|a| a[0].ends_with("sleep"))
-            && let Some(time) = values::span(seconds)
-        {
-            self.set("ready.settle", string(&show(time)));
-            posts.remove(0);
-        }
-        self.hooks("after_ready", posts);
-        let mut ends = self.lines_of("ExecStopPost");
-        if self.own {
-            // What the proxy leaves behind, the mark that it has been started, and what its end ends.
-            let ours = |word: &str| {
-                word.ends_with("--drain") || word.contains("/started-") || word.contains("-abort.service")
-            };
-            ends.retain(|said| !said.argv.iter().any(|word| ours(word)));
-            self.left.retain(|left| !(left.key == "ExecStopPost" && ours(&left.value)));
-        }
-        self.hooks("after_stop", ends);
-        let stops = self.lines_of("ExecStop");
-        if let Some(stop) = stops.first() {
-            let all = Said::script(stops.iter().map(Said::shell).collect::<Vec<_>>().join("; "));
-            let one = if stops.len() == 1 { stop } else { &all };
-            self.set("stop.command", list(&one.argv));
-        }
-        let reload = self.lines_of("ExecReload");
-        if let Some(reload) = reload.first() {
-            match command::kill(&reload.argv) {
-                Some(signal) => self.set("reload.signal", string(&signal)),
-                None => self.set("reload.command", list(&reload.argv)),
-            }
-        }
-    }
-
-    fn hooks(&mut self, key: &str, hooks: Vec<Said>) {
-        let lists: Vec<String> = hooks.iter().map(|said| list(&said.tolerant().argv)).collect();
-        match &lists[..] {
-            [] => {}
-            [one] => self.set(key, one.clone()),
-            all => self.set(key, format!("[{}]", all.join(", "))),
         }
     }
 
@@ -475,160 +328,6 @@ impl<'s> Reader<'s> {
         self.used("Service", "TimeoutStopFailureMode");
     }
 
-    fn identity(&mut self) {
-        for (key, ours) in [("User", "user"), ("Group", "group")] {
-            if let Some(text) = self.text(key) {
-                self.set(ours, string(&text));
-            }
-        }
-        let groups = self.words("SupplementaryGroups");
-        if !groups.is_empty() {
-            self.set("supplementary_groups", list(&groups));
-        }
-        if let Some(mask) = self.text("UMask") {
-            self.set("umask", string(&mask));
-        }
-        for (key, ours) in [("Nice", "nice"), ("OOMScoreAdjust", "oom_score_adjust")] {
-            if let Some(number) = self.text(key) {
-                self.set(ours, number);
-            }
-        }
-        if let Some(directory) = self.take("WorkingDirectory") {
-            let path = command::plain(&self.unit().loaded.name, directory.value.trim_start_matches('-'));
-            match path {
-                Ok(path) if path.starts_with('/') => self.set("working_directory", string(&path)),
-                _ => self.leave(directory, "the directory depends on the host"),
-            }
-        }
-        let limits: Vec<(String, String)> = LIMITS.iter().filter_map(|name| self.limit(name)).collect();
-        if !limits.is_empty() {
-            self.set("limits", table(limits));
-        }
-        let below = [
-            ("RuntimeDirectory", "/run"),
-            ("StateDirectory", "/var/lib"),
-            ("CacheDirectory", "/var/cache"),
-            ("LogsDirectory", "/var/log"),
-        ];
-        let mut directories = Vec::new();
-        for (key, root) in below {
-            directories.extend(
-                self.words(key)
-                    .iter()
-                    .map(|name| format!("{root}/{}", name.split(':').next().unwrap_or(name))),
-            );
-        }
-        if !directories.is_empty() {
-            if directories.iter().any(|path| path.starts_with("/run/")) {
-                self.remarks.push("directories in /run are not removed when it stops".to_owned());
-            }
-            self.set("directories", list(&directories));
-        }
-    }
-
-    fn limit(&mut self, name: &str) -> Option<(String, String)> {
-        let text = self.text(&format!("Limit{}", name.to_uppercase()))?;
-        let one = |text: &str| match values::size(text) {
-            Some(u64::MAX) => Some("infinity".to_owned()),
-            Some(number) => Some(number.to_string()),
-            None => values::span(text).map(|time| time.as_secs().to_string()),
-        };
-        let both: Option<Vec<String>> = text.split(':').map(one).collect();
-        Some((name.to_owned(), string(&both?.join(":"))))
-    }
-
-    fn streams(&mut self) {
-        let output = self.take("StandardOutput");
-        match output.map(|a| (a, &*a.value)) {
-            None | Some((_, "journal" | "inherit")) => {}
-            Some((_, "null")) => self.set("output", "\"null\""),
-            Some((a, value)) => match value.split_once(':') {
-                Some(("file" | "append" | "truncate", path)) => {
-                    match command::plain(&self.unit().loaded.name, path) {
-                        Ok(path) => self.set("output", table([("file", string(&path))])),
-                        Err(why) => self.leave(a, why),
-                    }
-                }
-                _ => self.leave(a, "output goes to the journal, a file, or nowhere"),
-            },
-        }
-        let same = self.unit().loaded.last("Service", "StandardOutput").map(|a| a.value.clone());
-        if let Some(error) =
-            self.take("StandardError").filter(|a| a.value != "inherit" && same.as_ref() != Some(&a.value))
-            && !(error.value == "journal" && same.is_none())
-        {
-            self.leave(error, "both streams go to one place");
-        }
-        if let Some(input) = self.take("StandardInput").filter(|a| a.value != "null") {
-            self.leave(input, "standard input is /dev/null or a pipe that never ends");
-        }
-    }
-
-    fn resources(&mut self) {
-        for (key, ours) in [("MemoryMax", "memory_max"), ("MemoryHigh", "memory_high")] {
-            let Some(a) = self.take(key) else { continue };
-            match values::size(&a.value) {
-                Some(u64::MAX) => self.set(ours, "\"infinity\""),
-                Some(bytes) => self.set(ours, string(&bytes.to_string())),
-                None => self.leave(a, "a share of the memory of the host"),
-            }
-        }
-        for (key, ours) in [("CPUWeight", "cpu_weight"), ("IOWeight", "io_weight")] {
-            let Some(a) = self.take(key) else { continue };
-            match a.value.parse::<u32>() {
-                Ok(number) => self.set(ours, number.to_string()),
-                Err(_) => self.leave(a, "no number"),
-            }
-        }
-        if let Some(quota) = self.text("CPUQuota") {
-            self.set("cpu_quota", string(&quota));
-        }
-        if let Some(a) = self.take("TasksMax") {
-            match &*a.value {
-                "infinity" if self.own => {}
-                "infinity" => self.set("tasks_max", "\"infinity\""),
-                number if number.parse::<u64>().is_ok() => self.set("tasks_max", number.to_owned()),
-                _ => self.leave(a, "a share of the tasks of the host"),
-            }
-        }
-        for (key, ours) in [("NoNewPrivileges", "no_new_privileges"), ("PrivateTmp", "private_tmp")] {
-            if self.text(key).and_then(|text| values::boolean(&text)) == Some(true) {
-                self.set(ours, "true");
-            }
-        }
-        let paths = self.words("ReadOnlyPaths");
-        if !paths.is_empty() {
-            self.set("read_only_paths", list(paths.iter().map(|path| path.trim_start_matches(['-', '+']))));
-        }
-        self.used("Service", "CapabilityBoundingSet");
-        if let Some(a) = self.unit().loaded.all("Service", "CapabilityBoundingSet").last() {
-            if a.value.starts_with('~') {
-                self.leave(a, "a tree says which capabilities there are, not which are not");
-            } else {
-                self.set("capabilities", list(a.value.split_whitespace()));
-            }
-        }
-    }
-
-    fn sockets(&mut self) {
-        self.used("Service", "Sockets");
-        let (listen, left, sockets) = socket::listen(self.scene, self.at);
-        self.left.extend(left);
-        if !listen.is_empty() {
-            let wanted = self.scene.naming(self.at, &["Wants", "Requires", "BindsTo", "Upholds"]);
-            let installed = self.unit().loaded.assignments.iter().any(|a| a.section == "Install");
-            let lazy = !installed && wanted.into_iter().all(|edge| sockets.contains(&edge.from));
-            let one = |mut pairs: Vec<(&'static str, String)>| {
-                if lazy {
-                    pairs.push(("lazy", "true".to_owned()));
-                }
-                table(pairs)
-            };
-            let all: Vec<String> = listen.into_iter().map(one).collect();
-            self.set("listen", format!("[{}]", all.join(", ")));
-        }
-    }
-
     /// What woodward writes into its own units beside the keys of the tree.
     fn ours(&mut self) {
         let loaded = &self.unit().loaded;
@@ -696,26 +395,6 @@ impl<'s> Reader<'s> {
 fn time(time: Duration) -> String {
     string(&show(time.max(Duration::from_millis(1))))
 }
-
-/// Limits that a tree has.
-const LIMITS: &[&str] = &[
-    "as",
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
 
 /// Lines of our own units that follow from others or from woodward's defaults.
 const OURS: &[&str] = &[
