@@ -32,7 +32,7 @@ use crate::units::manifest::{self, File, Step};
 pub struct Args {
     #[command(flatten)]
     asked: Asked,
-    /// Where the units are [default: where systemd looks]
+    /// Where they are [default: where systemd looks]
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
     /// Say what would happen, do nothing
@@ -41,7 +41,7 @@ pub struct Args {
     /// Start the tree if it is down
     #[arg(long)]
     now: bool,
-    /// Overwrite and remove what was changed by hand too
+    /// Also what was changed by hand
     #[arg(long)]
     force: bool,
     /// What happens as an array on standard output

@@ -15,14 +15,14 @@ pub struct Asked {
     /// Tree file
     #[arg(value_name = "TREE")]
     pub tree: PathBuf,
-    /// native, supervised, or auto: what is faithful
+    /// native, supervised or auto
     ///
     /// native: plain units, nothing of woodward runs. supervised: one unit that
     /// is `woodward run`. auto: per subtree the first of them that means what
     /// the tree means.
     #[arg(long, value_name = "MODE", default_value = "auto", value_parser = mode)]
     pub mode: Mode,
-    /// Release of systemd they are for [default: this host's]
+    /// Release that reads them [default: the host's]
     #[arg(long, value_name = "RELEASE")]
     pub systemd: Option<Release>,
     /// Units for systemctl --user
@@ -52,7 +52,7 @@ pub struct Asked {
     /// Give a variable of the tree a value
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable)]
     pub vars: Vec<(String, String)>,
-    /// Templates over the values of a variable: instance=0..9
+    /// Templates by a variable: instance=0..9
     ///
     /// NAME=FIRST..LAST or NAME=A,B,C. Each unit becomes NAME@.service, in which
     /// %i is the value; where no template gives the text of a value, it has a

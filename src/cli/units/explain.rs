@@ -20,7 +20,7 @@ use crate::units::model::Why;
 use crate::units::read::{Loaded, Scene};
 use crate::units::{self, Mode, manifest, names};
 
-/// Says of each line of a unit which key of the tree it is from, and why
+/// Says where each line of a unit comes from: key, place, rule
 ///
 /// Lines that a person has changed, and those of drop-ins, are said to be so.
 #[derive(clap::Args)]
@@ -31,7 +31,7 @@ pub struct Args {
     /// Only this key, such as TimeoutStopSec
     #[arg(value_name = "KEY")]
     key: Option<String>,
-    /// The tree it was generated from [default: as the unit says]
+    /// Its tree [default: as the unit says]
     #[arg(long, value_name = "TREE")]
     tree: Option<PathBuf>,
     /// It is a unit of systemctl --user

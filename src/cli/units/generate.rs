@@ -27,7 +27,7 @@ pub struct Args {
     /// Write nothing; exit 1 if DIR holds anything else
     #[arg(long, requires = "output", conflicts_with = "dry_run")]
     check: bool,
-    /// Overwrite and remove what was changed by hand too
+    /// Also what was changed by hand
     #[arg(long)]
     force: bool,
     /// The report as an object on standard output

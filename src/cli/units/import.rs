@@ -20,7 +20,7 @@ pub struct Args {
     /// The tree file [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Id of the tree [default: the target, or what the names have in common]
+    /// Id of the tree [default: the common part]
     #[arg(long, value_name = "ID")]
     id: Option<String>,
 }

@@ -28,7 +28,7 @@ pub struct Args {
     /// Into the host that lies below this directory
     #[arg(long, value_name = "ROOT")]
     root: Option<PathBuf>,
-    /// Overwrite and remove what was changed by hand too
+    /// Also what was changed by hand
     #[arg(long)]
     force: bool,
     /// The report as an object on standard output

@@ -41,7 +41,7 @@ pub struct Named {
     /// Unit files, directories of them, or names of units of this host
     #[arg(value_name = "UNIT")]
     units: Vec<PathBuf>,
-    /// Release of systemd that reads them [default: this host's]
+    /// Release that reads them [default: the host's]
     #[arg(long, value_name = "RELEASE")]
     systemd: Option<Release>,
     /// Units of systemctl --user
