@@ -26,7 +26,7 @@ use woodward_engine::spec::{Exhausted, Limit, Restart, Strategy, Supervisor};
 
 use super::layout::{At, Layout, Place, What};
 use super::{delay, line};
-use crate::units::{Options, Scope, Section, Unit, escape};
+use crate::units::{Options, Release, Scope, Section, Unit, escape};
 
 /// Adds up what has been restarted, names it, and sets it back.
 const SCAN: &str = r#"cd "$0" || exit 0; i=$1 p=$2 n=0 k=0 c= hit= kept=; shift 2; for w in $(CTL show -p NRestarts -p Id "$@"); do case $w in NRestarts=*) c=${w#*=};; Id=*) [ "$c" = 0 ] || { hit="$hit ${w#*=}"; n=$((n+c)); };; esac; done; [ -z "$hit" ] || CTL reset-failed $hit; "#;
@@ -35,7 +35,7 @@ const SCAN: &str = r#"cd "$0" || exit 0; i=$1 p=$2 n=0 k=0 c= hit= kept=; shift 
 const COUNT: &str = r#"read t _ </proc/uptime; t=${t%.*}; for s in $(cat restartsOF); do [ $((t-s)) -gt $p ] || { kept="$kept $s"; k=$((k+1)); }; done; while [ $n -gt 0 ]; do kept="$kept $t"; k=$((k+1)); n=$((n-1)); done; echo $kept >restartsOF; [ $k -le $i ] || { true >overOF || exit 0; exit 1; }"#;
 
 /// Says in the unit of a child that a meter runs before it.
-pub fn of_child(layout: &Layout<'_>, at: At, unit: &mut Unit) {
+pub fn of_child(layout: &Layout<'_>, at: At, options: &Options, unit: &mut Unit) {
     let place = &layout.places[at];
     let Some(parent) = place.parent else { return };
     let rule = "restarts of the children are counted, and the first too many is not carried out";
@@ -80,6 +80,26 @@ pub fn of_child(layout: &Layout<'_>, at: At, unit: &mut Unit) {
             "it ends with its group, and is not started again with it",
         );
     }
+    if options.release >= CONDITIONS_ARE_SKIPPED {
+        ask_again(options, unit);
+    }
+}
+
+/// systemd 254 and later do not look at the conditions of a unit that it restarts by itself: it calls one that waits for
+/// that *activating*, and of those it asks nothing. So they are asked by a command as well, whose failure is a condition
+/// that does not hold and no failed start (`systemd.service(5)`).
+const CONDITIONS_ARE_SKIPPED: Release = Release(254);
+
+fn ask_again(options: &Options, unit: &mut Unit) {
+    let one = |path: &str| match path.strip_prefix('!') {
+        Some(path) => format!("! -e {path}"),
+        None => format!("-e {path}"),
+    };
+    let conditions: Vec<String> = unit.values(Section::Unit, "ConditionPathExists").map(one).collect();
+    let prefix = if options.scope == Scope::System { "+" } else { "" };
+    let command = format!("{prefix}/usr/bin/test {}", conditions.join(" -a "));
+    let rule = "this release does not look at conditions before an automatic restart";
+    unit.set(Section::Service, "ExecCondition", command, "intensity", rule);
 }
 
 /// A temporary child with a group, and an instance of a pool.

@@ -22,6 +22,8 @@ mod meter;
 mod order;
 mod strategy;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use super::{Error, Options, Rendering, Unit, slices, sockets, template};
@@ -79,7 +81,7 @@ fn place(plan: &Plan, options: &Options, layout: &Layout<'_>, at: At, rendering:
     };
     rendering.deviations.extend(deviates::of(layout, at));
     order::lines(layout, at, &mut unit);
-    meter::of_child(layout, at, &mut unit);
+    meter::of_child(layout, at, options, &mut unit);
     delay::of_child(layout, at, &mut unit);
     strategy::lines(layout, at, &mut unit);
     ends::lines(layout, at, options, &mut unit);

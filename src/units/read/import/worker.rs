@@ -399,6 +399,7 @@ fn time(time: Duration) -> String {
 /// Lines of our own units that follow from others or from woodward's defaults.
 const OURS: &[&str] = &[
     "Slice",
+    "ExecCondition",
     "ExecSearchPath",
     "SyslogIdentifier",
     "LogExtraFields",
