@@ -70,8 +70,8 @@ units-proof:
 units-newer:
 	cargo build
 	tests/systemd-bed/newer target/debug/woodward
-	UNITS_ROOT=$(CURDIR)/target/roots/trixie UNITS_RELEASE=257 UNITS_TREES=$(or $(TREES),48) \
-		cargo test --package woodward --test main units::random_trees_do units::the_trees
+	UNITS_ROOT=$(CURDIR)/target/roots/trixie UNITS_RELEASE=257 UNITS_TREES=48 \
+		cargo test --package woodward --test main -- units::random_trees_do units::the_trees
 
 bench: build small
 	benches/procs/run
