@@ -57,6 +57,7 @@ pub use expand::relative;
 pub use files::Files;
 pub(crate) use hints::nearest;
 pub use instance::instantiate;
+#[cfg(feature = "full")]
 pub(crate) use layers::plain;
 pub use plan::*;
 pub use resources::Resources;

@@ -19,8 +19,6 @@ pub enum Deviation {
     ParkingRestartsTheGroup,
     /// A parked child is one that was not started, which ends nothing.
     ParkingIsNoEnd,
-    /// systemd knows no first start of a group.
-    BootIsRetried,
     /// systemd stops each unit in its own time.
     NoDeadline,
     /// systemd knows one machine.
@@ -81,7 +79,6 @@ impl Deviation {
         Deviation::ParkingDoesNotLast,
         Deviation::ParkingRestartsTheGroup,
         Deviation::ParkingIsNoEnd,
-        Deviation::BootIsRetried,
         Deviation::NoDeadline,
         Deviation::NoFailover,
         Deviation::NoExitStatus,
@@ -112,7 +109,6 @@ impl Deviation {
             Deviation::ParkingDoesNotLast => "parking-does-not-last",
             Deviation::ParkingRestartsTheGroup => "parking-restarts-the-group",
             Deviation::ParkingIsNoEnd => "parking-is-no-end",
-            Deviation::BootIsRetried => "boot-is-retried",
             Deviation::NoDeadline => "no-deadline",
             Deviation::NoFailover => "no-failover",
             Deviation::NoExitStatus => "no-exit-status",
@@ -155,9 +151,6 @@ impl Deviation {
                 "the end after which a child is parked restarts its group once more, without it"
             }
             Deviation::ParkingIsNoEnd => "for auto_shutdown a parked child has not ended",
-            Deviation::BootIsRetried => {
-                "a child that fails in the first start of its supervisor is started again, and counted"
-            }
             Deviation::NoDeadline => "a supervisor's own shutdown does not hold for what is below it",
             Deviation::NoFailover => "a tree that has given up is not handed to another node",
             Deviation::NoExitStatus => "the status of the essential child is nobody's",

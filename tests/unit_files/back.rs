@@ -94,6 +94,9 @@ fn supervisor(plan: &Plan, path: &str, spec: &Supervisor, out: &mut String) {
     let significant = list.iter().filter(|child| child.significant).count();
     writeln!(out, "  {significant} significant, {:?}", (significant > 1).then_some(spec.auto_shutdown))
         .expect("text");
+    // Only a worker can fail in its start.
+    let fails = list.iter().any(|child| matches!(child.kind, Kind::Worker(_)));
+    writeln!(out, "  {:?}", fails.then_some(spec.initial_start)).expect("text");
     list.iter().for_each(|below| child(plan, &format!("{path}/{}", below.id), below, out));
 }
 

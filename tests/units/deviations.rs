@@ -276,15 +276,6 @@ fn deviation_leftovers_asked() {
 }
 
 #[test]
-fn deviation_boot_is_retried() {
-    let tree = "id = \"t\"\ninitial_start = \"fail\"\n";
-    let fails = "[[child]]\nid = \"a\"\ncommand = [\"false\"]\nready = { notify = true }\nbackoff = { immediate = 1, first = \"1h\", max = \"1h\" }\n";
-    let mut bed = shown(Deviation::BootIsRetried, "t", &format!("{tree}{}{fails}", sleeper("b", "")));
-    bed.wait("[ $(journalctl -o cat -u t-a | grep -c 'Failed to start\\|Failed with result') -gt 1 ]");
-    bed.sh("systemctl -q is-active t-b");
-}
-
-#[test]
 fn deviation_no_deadline() {
     let deaf = "[[child.child]]\nid = \"a\"\ncommand = [\"sh\", \"-c\", \"trap '' TERM; while :; do sleep 1; done\"]\nshutdown = \"3s\"\n";
     let tree = format!("id = \"t\"\n[[child]]\nid = \"s\"\nshutdown = \"1s\"\n{deaf}");

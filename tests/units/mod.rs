@@ -8,6 +8,7 @@
 
 mod acs;
 pub mod bed;
+mod boot;
 mod deviations;
 mod equal;
 mod escaping;

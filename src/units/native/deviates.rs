@@ -1,18 +1,21 @@
 //! What the native way says otherwise than the tree because of the tree's shape: the deviations of supervision.
 
-use woodward_engine::spec::{Exhausted, InitialStart, Shutdown, Strategy, Supervisor};
+use woodward_engine::spec::{Exhausted, Shutdown, Supervisor};
 
 use super::layout::{At, Layout, What};
-use crate::units::{Deviates, Deviation, escape};
+use crate::units::{Deviates, Deviation, Options, Scope, escape};
 
 /// Those at a place.
-pub fn of(layout: &Layout<'_>, at: At) -> Vec<Deviates> {
+pub fn of(layout: &Layout<'_>, at: At, options: &Options) -> Vec<Deviates> {
     let mut found = Vec::new();
     let mut says = |deviation, text: String| {
         found.push(Deviates { deviation, path: layout.places[at].path.clone(), text });
     };
     if let What::Supervisor(supervisor) = layout.places[at].what {
         of_supervisor(layout, at, supervisor, &mut says);
+        if supervisor.exhausted == Exhausted::Reboot && options.scope == Scope::User {
+            says(Deviation::UserManager, "`exhausted`: it stops, and the machine goes on".to_owned());
+        }
     }
     if let What::Worker(worker) = layout.places[at].what
         && worker.essential
@@ -62,10 +65,6 @@ fn of_supervisor(
     says: &mut impl FnMut(Deviation, String),
 ) {
     let place = &layout.places[at];
-    if supervisor.initial_start == InitialStart::Fail && supervisor.strategy != Strategy::SimpleOneForOne {
-        let text = "a first start that fails is retried within intensity, and what has started stays up";
-        says(Deviation::BootIsRetried, text.to_owned());
-    }
     let shutdown = match place.child {
         Some(child) => child.shutdown,
         None => layout.deadline.map_or(Shutdown::Infinity, Shutdown::Time),

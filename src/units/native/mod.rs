@@ -7,12 +7,14 @@
 //! meter       …-meter, …-abort, …-retry intensity, period, exhausted, limit, retry_after
 //! delay       …-delay                   backoff
 //! ends        ExecStopPost=             auto_shutdown, essential
+//! boot        ExecStopPost=             initial_start
 //! supervisor  the anchor                an incarnation
 //! worker      Restart=                  restart types and ends
 //! ```
 //!
 //! What a service runs, and when it is ready, is written by `service` and `readiness`.
 
+mod boot;
 mod delay;
 mod deviates;
 mod ends;
@@ -25,6 +27,8 @@ mod supervisor;
 #[cfg(test)]
 mod tests;
 mod worker;
+
+pub use boot::UP;
 
 use super::{Error, Options, Rendering, Unit, slices, sockets, template};
 use crate::tree::Plan;
@@ -79,12 +83,13 @@ fn place(plan: &Plan, options: &Options, layout: &Layout<'_>, at: At, rendering:
             (unit, beside)
         }
     };
-    rendering.deviations.extend(deviates::of(layout, at));
+    rendering.deviations.extend(deviates::of(layout, at, options));
     order::lines(layout, at, &mut unit);
     meter::of_child(layout, at, options, &mut unit);
     delay::of_child(layout, at, &mut unit);
     strategy::lines(layout, at, &mut unit);
     ends::lines(layout, at, options, &mut unit);
+    boot::lines(layout, at, options, &mut unit);
     rendering.units.push(unit);
     rendering.units.extend(strategy::again(layout, at));
     rendering.units.extend(beside);

@@ -14,6 +14,7 @@ use super::text::{Node, string, table};
 use super::worker::Reader;
 use super::{Found, Imported};
 use crate::tree::units::show;
+use crate::units::native::UP;
 
 /// Path of a unit that woodward has rendered.
 pub fn path(scene: &Scene, at: usize) -> Option<String> {
@@ -111,6 +112,9 @@ impl Tree<'_> {
         }
         if let Some(shutdown) = shutdown {
             node.set("auto_shutdown", shutdown);
+        }
+        if members.iter().any(|at| self.takes_back(*at)) {
+            node.set("initial_start", "\"fail\"");
         }
         node
     }
@@ -219,6 +223,12 @@ impl Tree<'_> {
         let abort = format!("start {}", self.scene.name(self.helper(supervisor, "abort")?));
         let mut scripts = self.scene.units[at].loaded.all("Service", "ExecStopPost");
         scripts.find(|a| a.value.contains(&abort)).map(|a| a.value.contains("for s in "))
+    }
+
+    /// A failed first start of this unit is one of its supervisor.
+    fn takes_back(&self, at: usize) -> bool {
+        let commands = self.scene.units[at].loaded.commands("Service", "ExecStartPost");
+        commands.iter().any(|(_, command)| command.argv.iter().any(|word| word.text == UP))
     }
 
     /// Each child starts behind all elder ones.

@@ -4,6 +4,7 @@ use super::super::command::{self, Said};
 use super::super::text::{list, string, table};
 use super::Reader;
 use crate::tree::units::show;
+use crate::units::native::UP;
 use crate::units::read::scene::Service;
 use crate::units::read::values;
 use crate::units::read::words;
@@ -116,6 +117,11 @@ impl Reader<'_> {
             found.iter().for_each(|(key, value)| self.set(key, value.clone()));
         }
         posts.retain(|said| command::asked(&said.argv).is_none());
+        if self.own {
+            // The mark that it has been ready: `initial_start` of its supervisor.
+            posts.retain(|said| !said.argv.iter().any(|word| word == UP));
+            self.left.retain(|left| !(left.key == "ExecStartPost" && left.value.contains("/up-$1")));
+        }
         if self.own
             && let Some([_, seconds]) =
                 posts.first().map(|said| &said.argv[..]).filter(|a| a[0].ends_with("sleep"))
