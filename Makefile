@@ -81,7 +81,7 @@ bench: build small
 	benches/health/run
 	benches/units/boot
 	cargo bench --package woodward-engine
-	ulimit -n 20000 && cargo bench --package woodward --bench spawn --bench log_capture --bench stage
+	ulimit -n 20000 && cargo bench --package woodward --bench spawn --bench log_capture --bench stage --bench render
 	ls -l target/release/woodward
 
 clean:

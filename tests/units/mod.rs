@@ -21,6 +21,7 @@ mod shape;
 mod sides;
 mod stand_ins;
 mod trace;
+mod user;
 
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
