@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms of `src/`, each knowing only those before it. `engine` and `keeper` are crates of their own.
-const ROOMS: [&str; 12] = [
-    "engine", "keeper", "tree", "units", "acs", "settings", "os", "record", "runtime", "control", "embed",
-    "cli",
+const ROOMS: [&str; 14] = [
+    "engine", "keeper", "tree", "units", "acs", "settings", "os", "store", "record", "runtime", "cluster",
+    "control", "embed", "cli",
 ];
 
 struct Source {

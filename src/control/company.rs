@@ -113,6 +113,7 @@ mod tests {
             workers: Vec::new(),
             supervisors: Vec::new(),
             left_out: Vec::new(),
+            failover: None,
             at: None,
         })]
     }

@@ -275,7 +275,7 @@ pub(super) fn plan(tree: &Supervisor) -> Result<(Plan, Tasks), BuildError> {
     };
     let tree = spec::Tree { id: tree.id.as_str().into(), root, shutdown, seed: 0 };
     let Planner { workers, supervisors, tasks } = builder;
-    Ok((Plan { tree, workers, supervisors, left_out: Vec::new(), at: None }, tasks))
+    Ok((Plan { tree, workers, supervisors, left_out: Vec::new(), failover: None, at: None }, tasks))
 }
 
 #[derive(Default)]

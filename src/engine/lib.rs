@@ -9,6 +9,7 @@
 pub mod adopt;
 mod apply;
 mod child;
+pub mod cluster;
 mod decide;
 mod dependencies;
 pub mod difference;

@@ -20,6 +20,7 @@ mod each;
 mod environment;
 mod expand;
 mod expression;
+pub mod failover;
 pub mod files;
 mod health;
 mod hints;
@@ -176,7 +177,14 @@ fn reading(path: &Path, options: &Options, tell: bool) -> Reading {
     sockets::twice(&mut reader);
     let failed = reader.report().errors() > 0;
     let Reader { mut vars, workers, supervisors, left_out, said, .. } = reader;
-    let plan = tree.filter(|_| !failed).map(|tree| Plan { tree, workers, supervisors, left_out, at: None });
+    let plan = tree.filter(|_| !failed).map(|tree| Plan {
+        tree,
+        workers,
+        supervisors,
+        left_out,
+        failover: None,
+        at: None,
+    });
     let plan = plan.and_then(|plan| cut_out(plan, options.at.as_deref(), &mut vars));
     let mut said = said.unwrap_or_default();
     let (_, mut diagnostics) = std::mem::take(&mut vars.report).finish();

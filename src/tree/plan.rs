@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use woodward_engine::spec;
 
+use super::failover::Failover;
 use super::resources::Resources;
 use super::sandbox::Sandbox;
 use super::sockets::Listen;
@@ -20,6 +21,8 @@ pub struct Plan {
     pub supervisors: Vec<SupervisorPlan>,
     /// Children that are not planned, with the reason.
     pub left_out: Vec<LeftOut>,
+    /// It is a group of a cluster: it runs where the cluster says. Never of a subtree alone.
+    pub failover: Option<Failover>,
     /// Only the subtree at this path is planned; `None`: the whole tree.
     pub at: Option<String>,
 }

@@ -185,7 +185,14 @@ fn line(seq: u64) -> Arc<Line> {
 fn plan(id: &str) -> Plan {
     let root = woodward_engine::spec::Supervisor::default();
     let tree = woodward_engine::spec::Tree { id: id.into(), root, shutdown: None, seed: 0 };
-    Plan { tree, workers: Vec::new(), supervisors: Vec::new(), left_out: Vec::new(), at: None }
+    Plan {
+        tree,
+        workers: Vec::new(),
+        supervisors: Vec::new(),
+        left_out: Vec::new(),
+        failover: None,
+        at: None,
+    }
 }
 
 /// A host on which sockets are in `dirs` only.

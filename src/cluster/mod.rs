@@ -1,0 +1,1 @@
+//! This node's part in a cluster: carries out what [`woodward_engine::cluster`] decides, and tells it what came of it.
