@@ -27,6 +27,7 @@ use crate::record::fact::FactLine;
 use crate::record::{Places, Record};
 use crate::runtime::applied::{Applied, Source};
 use crate::runtime::faults::Faults;
+use crate::runtime::groups::Groups;
 use crate::runtime::task::Tasks;
 use crate::runtime::view::State;
 use crate::runtime::{self, Ends, Handle, Surroundings, Who};
@@ -154,6 +155,7 @@ async fn live(args: Args, os: &Os, runs: &Cell<bool>) -> Result<u8, Failure> {
         run: Some(args.run.clone()),
         evict_within,
         applied,
+        groups: Groups::default(),
         tasks: Tasks::default(),
     };
     let (upgrades, wishes) = unbounded_channel();

@@ -20,6 +20,7 @@ use crate::record::view::State;
 use crate::record::{Places, Record, Who};
 use crate::runtime::applied::Applied;
 use crate::runtime::faults::Faults;
+use crate::runtime::groups::Groups;
 use crate::runtime::{self, Ends, Handle, Surroundings};
 
 /// How long the end of the tree waits for services that are in no plan.
@@ -86,6 +87,7 @@ pub(super) async fn start(builder: Builder) -> Result<Running, StartError> {
         run: None,
         evict_within: EVICT_WITHIN,
         applied: Applied::default(),
+        groups: Groups::default(),
         tasks,
     };
     let (handle, ended) = runtime::start(surroundings, vec![plan]).await;

@@ -92,6 +92,11 @@ impl Cgroups {
         Group::new(dir)
     }
 
+    /// The group of a whole tree.
+    pub fn tree(&self, tree: &str) -> Group {
+        Group::new(self.root.join(escape(tree)))
+    }
+
     /// `PATH/GENERATION`, and what may be below it, of the group a process is in.
     pub fn owner(&self, pid: i32) -> Option<String> {
         let group = group_of(&pid.to_string())?;

@@ -11,6 +11,7 @@ mod cgroup;
 mod client;
 pub mod clock;
 mod family;
+mod group;
 mod limits;
 pub mod memory;
 pub mod notify;
@@ -29,6 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use census::Members;
+pub use group::TreeGroup;
 
 use crate::tree::{Identity, KillMode, Resources, Sandbox, Stdin};
 

@@ -35,6 +35,12 @@ pub(super) enum Input {
     WorkerFailed { actor: ractor::ActorId, why: String },
     /// A tree was read anew.
     Apply { proposal: Box<Proposal>, dry: bool, who: Who, answer: oneshot::Sender<Verdict> },
+    /// A group's tree is to run.
+    Plant { group: Arc<str>, epoch: u64 },
+    /// A group's tree is to end.
+    Uproot { group: Arc<str>, epoch: u64, kill: bool },
+    /// What runs in any group has been killed.
+    TermOver,
     /// Ordered stop of everything.
     ShutDown { who: Who },
     /// No more patience: kill everything.

@@ -15,6 +15,7 @@
 //! beside it, by path or generation, and joined when a fact is recorded or a row printed.
 
 mod alarm;
+mod group;
 mod keep;
 mod nudge;
 mod reload;
@@ -38,6 +39,7 @@ use woodward_engine::{
 
 use super::applied::Applied;
 use super::block::Block;
+use super::groups::Groups;
 use super::health::{Ward, Watched};
 use super::inbox::{Inbox, Input, InstanceAnswer, Turn};
 use super::journal::Journal;
@@ -54,6 +56,7 @@ use crate::record::fact::FactLine;
 use crate::record::words::rfc3339;
 use crate::tree::{self, Plan};
 use alarm::Alarm;
+use group::Planted;
 use keep::Unkept;
 
 /// Effects carried out in one turn.
@@ -75,6 +78,7 @@ pub(super) async fn start(surroundings: Surroundings, plans: Vec<Plan>) -> (Hand
         applied: Arc::new(ArcSwap::from_pointee(surroundings.applied.clone())),
         reloading: Arc::default(),
         faults: surroundings.faults.clone(),
+        groups: surroundings.groups.clone(),
     };
     let (end, ended) = oneshot::channel();
     let setup = Setup { handle: handle.clone(), surroundings, plans, end };
@@ -166,6 +170,8 @@ struct Kernel {
     ward: Ward,
     alarm: Alarm,
     trees: Trees,
+    groups: Groups,
+    planted: Planted,
     block: Block,
     plans: Arc<ArcSwap<Vec<Arc<Plan>>>>,
     applied: Arc<ArcSwap<Applied>>,
@@ -235,6 +241,9 @@ impl Hearing {
             Input::Nudge { .. } => Hearing::Other("a signal to a child"),
             Input::Apply { .. } => Hearing::Other("a reload"),
             Input::ShutDown { .. } | Input::KillAll => Hearing::Other("the stop of everything"),
+            Input::Plant { .. } | Input::Uproot { .. } | Input::TermOver => {
+                Hearing::Other("a word of the cluster")
+            }
             #[cfg(test)]
             Input::Poison { .. } | Input::Fault { .. } => Hearing::Other("a fault"),
         }
@@ -253,7 +262,8 @@ impl Kernel {
     fn new(me: ActorRef<Turn>, setup: Setup) -> Kernel {
         let Setup { handle, surroundings, plans, end } = setup;
         let inbox = handle.inbox;
-        let Surroundings { os, notify, record, run, evict_within, faults, tasks, applied: _ } = surroundings;
+        let Surroundings { os, notify, record, run, evict_within, faults, groups, tasks, applied: _ } =
+            surroundings;
         inbox.open(me.clone());
         let mut engine = Engine::new();
         engine.reserve_incidents(Incident(record.last_incident()));
@@ -264,7 +274,15 @@ impl Kernel {
             inputs: VecDeque::new(),
             effects: VecDeque::new(),
             decided: Vec::new(),
-            house: Arc::new(House { os, notify, kernel: inbox.clone(), actor: me, faults, tasks }),
+            house: Arc::new(House {
+                os,
+                notify,
+                kernel: inbox.clone(),
+                actor: me,
+                faults,
+                groups: groups.clone(),
+                tasks,
+            }),
             record,
             table: Table::default(),
             children: HashMap::new(),
@@ -291,6 +309,8 @@ impl Kernel {
                 stop: Stop::No,
                 end: Some(end),
             },
+            planted: Planted::found(groups.tokens()),
+            groups,
             plans: handle.plans,
             applied: handle.applied,
             changes: HashMap::new(),
@@ -335,7 +355,8 @@ impl Kernel {
                 None => break,
             }
         }
-        let settled = self.effects.is_empty() && !self.trees.running.is_empty();
+        let any = !self.trees.running.is_empty() || self.has_groups();
+        let settled = self.effects.is_empty() && any;
         if settled && self.trees.not_ready.is_empty() && !self.trees.told {
             // After the death of a keeper there is another one to be told, though nothing became ready.
             self.trees.told = true;
@@ -371,8 +392,9 @@ impl Kernel {
         self.hearing = Hearing::of(&input);
         match input {
             Input::Request { path, verb, who, answer } => {
-                self.requests.asking = Some(who);
                 take_over::fail_on_purpose(&path);
+                let Some((verb, answer)) = self.ask_of_group(&path, verb, &who, answer) else { return };
+                self.requests.asking = Some(who);
                 let id = self.requests.enter(Answer::Plain(answer));
                 self.tell(Event::Request { id, path, verb });
             }
@@ -382,6 +404,9 @@ impl Kernel {
             Input::Said { generation, said } => self.hear_worker(generation, said),
             Input::WorkerFailed { actor, why } => self.worker_failed(actor, &why),
             Input::Apply { proposal, dry, who, answer } => self.apply(*proposal, dry, who, answer),
+            Input::Plant { group, epoch } => self.plant_group(&group, epoch),
+            Input::Uproot { group, epoch, kill } => self.uproot(&group, epoch, kill),
+            Input::TermOver => self.term_over(),
             Input::ShutDown { who } => {
                 self.requests.asking = Some(who);
                 self.trees.stop = self.trees.stop.max(Stop::Ordered);
@@ -533,7 +558,8 @@ impl Kernel {
                 if !self.engine.path(path).contains('/') && !self.trees.running.contains(&path) {
                     self.trees.running.push(path);
                     let row = self.engine.row(path);
-                    if row.is_none_or(|row| row.state != State::Up) {
+                    let counts = !self.planted.has(&self.engine.path(path));
+                    if counts && row.is_none_or(|row| row.state != State::Up) {
                         self.trees.not_ready.push(path);
                     }
                 }
@@ -542,10 +568,11 @@ impl Kernel {
             }
             Effect::Close { .. } => {}
             Effect::Ask { generation, .. } => {
+                let kills = self.kills(generation);
                 if let Some(live) = self.live.get(&generation) {
-                    match self.trees.stop {
-                        Stop::Killing => live.seat.kill(),
-                        Stop::No | Stop::Ordered => live.seat.ask(),
+                    match kills {
+                        true => live.seat.kill(),
+                        false => live.seat.ask(),
                     }
                     self.tend(generation);
                 }
@@ -570,6 +597,9 @@ impl Kernel {
                     .flatten();
                 let how = essential.map_or(how, TreeEnd::Essential);
                 let path = self.engine.path(path);
+                if self.group_ended(&path, how) {
+                    return;
+                }
                 self.unkept.end(path.clone(), how.into());
                 self.trees.ends.push((path, how));
             }
@@ -654,11 +684,12 @@ impl Kernel {
         self.record.forget(path);
     }
 
-    /// The daemon ends with its trees; a tree that a person stopped may be started again, so it only counts when the
-    /// daemon is to stop anyway.
+    /// The daemon ends with its trees; a tree that a person stopped may be started again, and one that a cluster places
+    /// may be given back, so they only count when the daemon is to stop anyway.
     fn end_if_over(&mut self) {
         let by_hand = |(_, how): &(String, TreeEnd)| *how == TreeEnd::Stopped;
-        let stays = self.trees.stop == Stop::No && self.trees.ends.last().is_none_or(by_hand);
+        let over = self.trees.ends.last().is_some_and(|end| !by_hand(end)) && !self.has_groups();
+        let stays = self.trees.stop == Stop::No && !over;
         if !self.trees.running.is_empty() || stays || !self.effects.is_empty() {
             return;
         }

@@ -9,12 +9,14 @@
 //! * [`task`]: futures of this program as children.
 //! * [`sockets`]: which of them stay open.
 //! * [`faults`]: harm on purpose, for `woodward chaos`.
+//! * [`groups`]: trees that a cluster places.
 //! * [`reload`]: another plan for a tree that runs. [`applied`]: what was read, for the next daemon.
 //! * [`journal`]: what the next daemon must know. [`block`]: which generations are used up, should that be lost.
 
 pub mod applied;
 mod block;
 pub mod faults;
+pub mod groups;
 pub(crate) mod health;
 mod inbox;
 mod journal;
@@ -47,6 +49,7 @@ pub use crate::record::{Who, view};
 use crate::tree::Plan;
 use applied::Applied;
 use faults::Faults;
+use groups::Groups;
 use inbox::{Inbox, Input};
 use task::Tasks;
 use view::View;
@@ -63,6 +66,7 @@ pub struct Handle {
     /// One reload at a time.
     reloading: Arc<tokio::sync::Mutex<()>>,
     faults: Faults,
+    groups: Groups,
 }
 
 /// The kernel is gone or rebuilding itself; try again.
@@ -141,6 +145,8 @@ pub struct Surroundings {
     pub faults: Faults,
     /// What was read for these plans.
     pub applied: Applied,
+    /// What is shared with a cluster.
+    pub groups: Groups,
     /// What the tasks in these plans do; a program that runs tree files has none.
     pub tasks: Tasks,
 }

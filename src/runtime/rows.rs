@@ -132,6 +132,11 @@ impl Sayings {
         (saying.reason, saying.hand) = (reason, hand);
     }
 
+    /// The last change of a path, in one clause.
+    pub(super) fn reason(&self, path: &str) -> Option<&str> {
+        self.by_path.get(path)?.reason.as_deref()
+    }
+
     /// How long the start that now goes out was delayed; asked once.
     pub(super) fn take_delay(&mut self, path: &str) -> Option<Duration> {
         self.by_path.get_mut(path)?.delay.take()

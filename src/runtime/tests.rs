@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::applied::Applied;
 use super::faults::Faults;
+use super::groups::Groups;
 use super::task::Tasks;
 use super::view::{Row, State};
 use super::{Ends, Handle, Input, Surroundings, Who};
@@ -44,6 +45,7 @@ impl House {
             record,
             run: kept.then(|| dir.path().to_owned()),
             applied: Applied::default(),
+            groups: Groups::default(),
             tasks: Tasks::default(),
             evict_within: Duration::from_secs(10),
         };

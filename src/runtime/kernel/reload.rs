@@ -8,6 +8,7 @@ use woodward_engine::view::State;
 use woodward_engine::{Apply, Event, Gen, Key, Outlook, PathId, Prospect, Reply, Verb, spec};
 
 use super::super::Who;
+use super::super::groups::Happening;
 use super::super::reload::{Changed, Forecast, PathForecast, Proposal, Refused, Verdict, What};
 use super::super::table::Renewal;
 use super::{Answer, Kernel};
@@ -42,6 +43,10 @@ impl Kernel {
     fn try_to_apply(&mut self, proposal: Proposal, dry: bool, who: Who) -> Verdict {
         let Proposal { plan, source, options, places } = proposal;
         let id = plan.tree.id.to_string();
+        if self.is_group(&id) != plan.failover.is_some() {
+            let why = "a tree does not get or lose its [failover] while it is run";
+            return Err(Refused::Broken(format!("cannot apply {id}: {why}; nothing was changed")));
+        }
         let instances = self.instances_of(&plan)?;
         let renewal = self.table.renew(plan, |worker| self.must_start_anew(worker));
         // Only whether the keys differ matters before it is done.
@@ -51,6 +56,8 @@ impl Kernel {
         let running = |id: &str| self.plans.load().iter().any(|plan| *plan.tree.id == *id);
         let prospects = match self.engine.foresee(&id, &apply) {
             Ok(prospects) => prospects,
+            // What follows from it follows where it runs.
+            Err(_) if self.is_away(&id) => Vec::new(),
             Err(_) if !running(&id) => return Err(Refused::Closed),
             Err(kind) => {
                 return Err(Refused::Broken(format!("cannot apply {id}: {kind:?}; nothing was changed")));
@@ -116,7 +123,15 @@ impl Kernel {
         let fact = FactLine::note(clock::wall(), 0, &id, 0, "applied", text);
         self.record.fact(fact.with("by", by));
         self.replan_live(&id);
+        if self.is_group(&id) {
+            self.groups.tell(&id, 0, Happening::Replanned);
+        }
         let (answer, done) = oneshot::channel();
+        if self.is_away(&id) {
+            // Who waits may have gone away.
+            let _ = answer.send(Reply::Ok);
+            return done;
+        }
         let request = self.requests.enter(Answer::Plain(answer));
         let apply = Apply { tree, instances: keys };
         self.tell(Event::Request { id: request, path: id, verb: Verb::Apply(Box::new(apply)) });

@@ -19,6 +19,7 @@ use woodward_engine::{Engine, Gen, Incident, Key, Verb, spec};
 use super::{Hearing, Kernel};
 use crate::os::{self, ProcessEvent, Role, Scope, clock};
 use crate::record::fact::FactLine;
+use crate::runtime::groups::root;
 use crate::runtime::health::Ward;
 use crate::runtime::journal::Remembered;
 use crate::runtime::task::text_of;
@@ -37,6 +38,7 @@ impl Kernel {
         let mut saved = self.recall(remembered);
         let found = self.take_over(&mut saved);
         self.plant_all(&saved, found);
+        self.tell_of_found();
         self.keep_everything();
     }
 
@@ -78,11 +80,17 @@ impl Kernel {
     /// Hands all trees to the engine; what has no place in them any more is stopped.
     fn plant_all(&mut self, saved: &adopt::Saved, mut found: Vec<adopt::Found>) {
         for tree in self.table.trees() {
+            if self.is_away(&tree.id) {
+                continue;
+            }
             let (of_it, rest) = found.into_iter().partition(|f| f.path.split('/').next() == Some(&*tree.id));
             found = rest;
             self.plant(tree, saved, of_it);
         }
-        found.iter().for_each(|found| self.evict(&found.path, found.generation));
+        for found in found {
+            self.live.remove(&found.generation);
+            self.evict(&found.path, found.generation);
+        }
     }
 
     fn plant(&mut self, tree: spec::Tree, saved: &adopt::Saved, found: Vec<adopt::Found>) {
@@ -188,7 +196,10 @@ impl Kernel {
         };
         os.adopt(&path, generation, KillMode::Mixed, Box::new(sink));
         os.signal(&path, generation, Role::Main, libc::SIGTERM, Scope::All);
-        let text = "stopped: it is in no tree any more".to_owned();
+        let text = match self.is_away(root(&path)) {
+            true => "stopped: its right to run here is over".to_owned(),
+            false => "stopped: it is in no tree any more".to_owned(),
+        };
         self.record.fact(FactLine::note(clock::wall(), 0, &path, generation, "evicted", text));
         let within = self.evict_within;
         tokio::spawn(async move {

@@ -59,6 +59,7 @@ impl Kernel {
         if fact.what == What::Ready && self.trees.not_ready.contains(&fact.path) {
             self.trees.not_ready.retain(|tree| *tree != fact.path);
         }
+        self.hear_of_group(fact, &line.path);
         self.record.fact(line);
     }
 

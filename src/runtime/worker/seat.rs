@@ -27,6 +27,7 @@ use crate::os::pressure::Pressure;
 use crate::os::{ExitStatus, Os, Program, SpawnError};
 use crate::record::Stream;
 use crate::runtime::faults::Faults;
+use crate::runtime::groups::Groups;
 use crate::runtime::inbox::{Inbox, Input, Turn};
 use crate::runtime::readiness::Mark;
 use crate::runtime::table::WorkerRef;
@@ -42,6 +43,8 @@ pub(in crate::runtime) struct House {
     pub(in crate::runtime) actor: ActorRef<Turn>,
     /// Harm on purpose.
     pub(in crate::runtime) faults: Faults,
+    /// Trees of a cluster.
+    pub(in crate::runtime) groups: Groups,
     /// What the tasks of this program do.
     pub(in crate::runtime) tasks: Tasks,
 }

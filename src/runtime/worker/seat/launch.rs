@@ -36,6 +36,7 @@ impl Seat {
             }
         };
         additions.extend(of_sockets);
+        additions.extend(self.house.groups.additions(&self.child.path));
         if let Some(server) = self.house.notify.as_ref().filter(|_| self.wants_notify()) {
             self.listen();
             additions.push(("NOTIFY_SOCKET", server.address().to_string_lossy().into_owned()));
@@ -143,6 +144,8 @@ impl Seat {
         additions: Additions,
         sink: impl FnMut(ProcessEvent) + Send + 'static,
     ) {
+        let mut additions = additions;
+        additions.extend(self.house.groups.additions(&self.child.path));
         self.house.os.launch(Launch {
             program: commands::helper(&self.child.path, &self.child.plan, command),
             generation: self.generation.0,
