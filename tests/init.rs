@@ -39,6 +39,20 @@ pub struct Init {
     outer: Child,
 }
 
+/// Whoever runs the tests in the background ignores what a terminal sends, and a process inherits that.
+fn minds_signals(command: &mut Command) -> &mut Command {
+    use std::os::unix::process::CommandExt;
+    let by_default = || {
+        for signal in [libc::SIGINT, libc::SIGQUIT] {
+            // SAFETY: sets no handler.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes system calls only.
+    unsafe { command.pre_exec(by_default) }
+}
+
 impl Init {
     /// `woodward run OPTIONS -- sh -c SCRIPT`, in a directory of its own, which is `$D` of the script.
     pub fn script(how: As, options: &[&str], script: &str) -> Init {
@@ -74,7 +88,7 @@ impl Init {
             .stdin(Stdio::null())
             .stdout(file("out"))
             .stderr(file("errors"));
-        let outer = command.spawn().expect("the program can be started");
+        let outer = minds_signals(&mut command).spawn().expect("the program can be started");
         Init { dir, how, outer }
     }
 

@@ -349,7 +349,7 @@ fn a_fork_bomb_does_not_survive_pid_1() {
 fn both_ways(how: As, before: &str, script: &str) -> [String; 2] {
     let mut init = Init::shell(how, directory(), before, &["run", "--", "sh", "-c", script]);
     assert_eq!(init.code(), 0);
-    let bare = Command::new("sh")
+    let bare = minds_signals(&mut Command::new("sh"))
         .args(["-c", &format!("{before}\nexec sh -c \"$0\""), script])
         .current_dir(init.path())
         .output()

@@ -18,7 +18,7 @@ impl Terminal {
         let mut command = Command::new("script");
         command.args(["-q", "-e", "-f", "-c", &line, "/dev/null"]).current_dir(dir.path()).env("PS1", "$ ");
         command.stdin(Stdio::piped()).stdout(out).stderr(Stdio::null());
-        Terminal { script: command.spawn().expect("script is there"), dir }
+        Terminal { script: minds_signals(&mut command).spawn().expect("script is there"), dir }
     }
 
     fn types(&mut self, text: &str) {
