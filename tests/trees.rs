@@ -63,6 +63,41 @@ fn every_invalid_file_is_refused_with_its_message() {
 }
 
 #[test]
+fn trees_of_one_node_that_contradict_each_other_are_refused() {
+    let told = |parts: [&str; 2]| {
+        let plans: Vec<Plan> =
+            parts.iter().enumerate().map(|(n, part)| grouped(&format!("g{n}"), part)).collect();
+        tree::together::contradictions(&plans)
+    };
+    let check = |parts, expected: &[&str]| assert_eq!(told(parts), expected, "{parts:?}");
+    check(["nodes = [\"a\", \"b\"]", "nodes = [\"c\"]"], &[]);
+    check(["nodes = [\"a\", \"b\"]\nwith = [\"g1\"]", "nodes = [\"b\"]"], &[]);
+    check(
+        ["nodes = [\"a\"]\ntiming = \"fast\"", "nodes = [\"a\"]"],
+        &["g0 has the timing 200ms/1s200ms/1s500ms and g1 500ms/2s500ms/3s: a node has one"],
+    );
+    let address = "nodes = [\"a\"]\naddress = [\"10.0.0.5/24 dev eth0\"]";
+    check([address, address], &["g0 and g1 both have the address 10.0.0.5"]);
+    check(
+        ["nodes = [\"a\"]\nwith = [\"g1\"]", "nodes = [\"a\"]\napart = [\"g0\"]"],
+        &["g1 must be apart from g0, and `with` wants both on one node"],
+    );
+    check(
+        ["nodes = [\"a\"]\nwith = [\"g1\"]", "nodes = [\"b\"]"],
+        &["g0, g1 are to be together, and no node is in all their `nodes`"],
+    );
+}
+
+/// A tree with one service and these keys in `[failover]`.
+fn grouped(id: &str, failover: &str) -> Plan {
+    let path = Path::new("tests/grouped.toml");
+    let text =
+        format!("id = \"{id}\"\n[failover]\n{failover}\n[[child]]\nid = \"a\"\ncommand = \"sleep 1\"\n");
+    let options = Options { files: tree::Files::of(path, &text), ..options() };
+    tree::load(path, &options).unwrap_or_else(|said| panic!("{}", shown(&said))).0
+}
+
+#[test]
 fn every_valid_file_gives_its_plan() {
     let mut wrong = Vec::new();
     for file in samples("tests/valid") {
@@ -115,6 +150,9 @@ fn told(plan: &Plan) -> String {
         for listen in &worker.listen {
             let _ = writeln!(text, "  listens {listen:?}, lazy {} {:?}", worker.lazy, worker.calm_ends);
         }
+    }
+    if let Some(failover) = &plan.failover {
+        let _ = writeln!(text, "{failover:#?}");
     }
     for left in &plan.left_out {
         let _ = writeln!(text, "left out: {} ({})", left.path, left.reason);

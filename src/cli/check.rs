@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::report::{self, Code, Failure};
-use crate::tree::{self, Diagnostic, Options, Severity};
+use super::run::splits;
+use crate::settings;
+use crate::tree::{self, Diagnostic, Options, Plan, Severity, together};
 
 /// Read tree files and report every error in them
 #[derive(clap::Args)]
@@ -28,18 +30,32 @@ pub fn run(args: Args) -> ExitCode {
     let mut options = Options { vars: args.vars, ..Options::of_this_process() };
     options.init |= args.init;
     let mut worst = Code::Done;
+    let mut plans = Vec::new();
     for file in &args.files {
-        let (text, code) = check(file, &options, args.strict);
+        let (text, code, plan) = check(file, &options, args.strict);
         report::print(&text);
+        plans.extend(plan);
         if code != Code::Done {
             worst = code;
         }
+    }
+    // A site is looked at only for those who ask much of it.
+    if plans.iter().any(|plan| plan.failover.as_ref().is_some_and(|failover| failover.strict)) {
+        let settings = settings::load(&[]).map(|loaded| loaded.settings).unwrap_or_default();
+        for split in plans.iter().flat_map(|plan| splits(plan, &settings)) {
+            report::print(&format!("warning: {split}\n"));
+            worst = if args.strict { Code::Config } else { worst };
+        }
+    }
+    for wrong in together::contradictions(&plans) {
+        report::print(&format!("error: {wrong}\n"));
+        worst = Code::Config;
     }
     worst.into()
 }
 
 /// What is printed about one file, and the exit code it deserves.
-fn check(file: &Path, options: &Options, strict: bool) -> (String, Code) {
+fn check(file: &Path, options: &Options, strict: bool) -> (String, Code, Option<Plan>) {
     let (plan, said) = match tree::load(file, options) {
         Ok((plan, warnings)) => (Some(plan), warnings),
         Err(errors) => (None, errors),
@@ -56,7 +72,7 @@ fn check(file: &Path, options: &Options, strict: bool) -> (String, Code) {
         None => text += &format!("{summary}; nothing was changed\n"),
     }
     let bad = plan.is_none() || (strict && !said.is_empty());
-    (text, if bad { Code::Config } else { Code::Done })
+    (text, if bad { Code::Config } else { Code::Done }, plan)
 }
 
 /// `2 errors, 1 warning`.
@@ -78,7 +94,7 @@ pub fn variable(text: &str) -> Result<(String, String), String> {
 }
 
 /// Reads a tree for a verb that needs a plan; what is wrong goes to standard output, as `check` prints it.
-pub fn reading(file: &Path, options: &Options) -> Result<(tree::Reading, tree::Plan), Failure> {
+pub fn reading(file: &Path, options: &Options) -> Result<(tree::Reading, Plan), Failure> {
     let mut reading = tree::read(file, options);
     match reading.plan.take() {
         Some(plan) => Ok((reading, plan)),

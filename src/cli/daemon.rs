@@ -127,6 +127,9 @@ async fn live(args: Args, os: &Os, runs: &Cell<bool>) -> Result<u8, Failure> {
     }
     let (loaded, spoilt) = settings(&args, running)?;
     let group = group(&loaded.settings)?;
+    if !running {
+        run::strict(&plans, &loaded.settings)?;
+    }
     let settings = loaded.settings.clone();
     let evict_within = settings.evict_within();
     let places = Places { settings: settings.clone(), ..Places::new(args.run.clone(), args.history.clone()) };

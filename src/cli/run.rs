@@ -15,7 +15,8 @@ use crate::control::places::{Host, Places};
 use crate::control::{BindError, bind};
 use crate::os;
 use crate::settings::{self, Flag, Refused, Settings};
-use crate::tree::{self, Diagnostic, Options, Plan, Severity, sockets};
+use crate::tree::failover::{self, Site};
+use crate::tree::{self, Diagnostic, Options, Plan, Severity, sockets, together};
 
 /// Runs the trees of these files: the daemon, in the foreground.
 #[cfg_attr(feature = "full", derive(clap::Args))]
@@ -201,7 +202,32 @@ pub(super) fn read<'t>(
             return Err(config(format!("{message}; nothing was started")));
         }
     }
+    if let Some(wrong) = together::contradictions(&plans).first() {
+        return Err(config(format!("cannot run: {wrong}; nothing was started")));
+    }
     Ok((plans, all))
+}
+
+/// Refuses a `strict` group on a host that does not offer what it asks for, and says which failure would split it.
+pub(super) fn strict(plans: &[Plan], settings: &Settings) -> Result<(), Failure> {
+    let splits: Vec<String> = plans.iter().flat_map(|plan| splits(plan, settings)).collect();
+    match splits.is_empty() {
+        true => Ok(()),
+        false => {
+            let message = format!("cannot run: {}; nothing was started", splits.join("\ncannot run: "));
+            Err(Failure::new(Code::Config, message)
+                .hint("woodward settings; or take policy = \"strict\" away"))
+        }
+    }
+}
+
+/// What keeps a `strict` group from this host.
+pub(super) fn splits(plan: &Plan, settings: &Settings) -> Vec<String> {
+    let Some(failover) = &plan.failover else { return Vec::new() };
+    let watchdog = !settings.watchdog_device.as_os_str().is_empty();
+    let site = Site { members: settings.etcd.0.len(), watchdog };
+    let splits = failover.splits(failover::guarded(plan), site).into_iter();
+    splits.map(|split| format!("{} is strict, and {split}", plan.tree.id)).collect()
 }
 
 /// Settings that cannot be used.

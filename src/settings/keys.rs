@@ -24,8 +24,16 @@ pub struct Key {
 pub enum Takes {
     /// An absolute path of a directory, or nothing.
     Directory,
+    /// An absolute path of a file, or nothing.
+    File,
     /// A name, or nothing.
     Name,
+    /// A name that is part of a key in the store, or nothing.
+    Id,
+    /// Any text, such as this.
+    Text(&'static str),
+    /// Addresses of the web, or nothing; so many at most.
+    Urls(usize),
     /// One of these.
     Word(&'static [&'static str]),
     /// Bytes, from so many to so many.
@@ -81,6 +89,19 @@ pub const KEYS: &[Key] = &[
         Takes::Time(Duration::from_secs(60)),
         "how long the daemon's end waits for disk, journal and console",
     ),
+    key("node", "", Takes::Id, "name of this node in its cluster; empty: the host's"),
+    key("cluster", "woodward", Takes::Id, "name of the cluster: the first part of its keys in etcd"),
+    key("etcd", "", Takes::Urls(9), "members of etcd; empty: no cluster"),
+    key("etcd_user", "", Takes::Text("a user of etcd"), "who logs in; empty: nobody"),
+    key("etcd_password_file", "", Takes::File, "with the password in its first line"),
+    key("etcd_ca", "", Takes::File, "certificates that etcd's must be signed by; empty: the system's"),
+    key("etcd_certificate", "", Takes::File, "certificate shown to etcd"),
+    key("etcd_key", "", Takes::File, "its key"),
+    key("mail_to", "", Takes::Text("addresses, separated by commas"), "who is told of moves; empty: nobody"),
+    key("mail_from", "", Takes::Text("an address"), "whose mail that is; empty: woodward at this host"),
+    key("sendmail", "/usr/sbin/sendmail", Takes::File, "program that sends mail"),
+    key("webhook", "", Takes::Urls(1), "where moves are posted to, as JSON; empty: nowhere"),
+    key("watchdog_device", "", Takes::File, "device that resets this host past the deadline; empty: none"),
 ];
 
 /// The names of all keys.
@@ -105,6 +126,20 @@ impl Key {
         match self.takes {
             Takes::Directory if text.is_empty() || text.starts_with('/') => Ok(()),
             Takes::Directory => allowed(format!("\"{text}\" is no absolute path")),
+            Takes::File if text.is_empty() || text.starts_with('/') && !text.ends_with('/') => Ok(()),
+            Takes::File => allowed(format!("\"{text}\" is no absolute path of a file")),
+            Takes::Id if text.is_empty() || is_id(text) => Ok(()),
+            Takes::Id => allowed(format!("\"{text}\" is no name")),
+            Takes::Text(_) if text.contains(char::is_control) => allowed("it is more than a line".to_owned()),
+            Takes::Text(_) => Ok(()),
+            Takes::Urls(most) => {
+                let urls = urls(text);
+                match urls.iter().find_map(|url| wrong_url(url)) {
+                    Some(why) => allowed(why),
+                    None if urls.len() > most => allowed(format!("{} are too many", urls.len())),
+                    None => Ok(()),
+                }
+            }
             Takes::Name if text.contains(char::is_whitespace) => allowed(format!("\"{text}\" is no name")),
             Takes::Name => Ok(()),
             Takes::Word(words) if words.contains(&text) => Ok(()),
@@ -137,7 +172,16 @@ impl Takes {
     pub fn allowed(self) -> String {
         match self {
             Takes::Directory => "an absolute path such as \"/srv/woodward\", or \"\"".to_owned(),
+            Takes::File => "an absolute path such as \"/etc/woodward/etcd.pem\", or \"\"".to_owned(),
             Takes::Name => "the name of a group, or \"\"".to_owned(),
+            Takes::Id => "letters, digits and _ . : @ -".to_owned(),
+            Takes::Text(what) => format!("{what}, or \"\""),
+            Takes::Urls(1) => "\"http://host:port/path\", or https, or \"\"".to_owned(),
+            Takes::Urls(most) => {
+                format!(
+                    "up to {most} such as \"http://10.0.0.1:2379\" or https, separated by commas; or a list"
+                )
+            }
             Takes::Word(words) => words.join(", "),
             Takes::Size(least, most) => format!("{} to {}, such as \"512K\"", bytes(least), bytes(most)),
             Takes::Count(least, most) => format!("{least} to {most}"),
@@ -150,6 +194,39 @@ fn bytes(size: u64) -> String {
     const UNITS: [(u64, char); 3] = [(G, 'G'), (M, 'M'), (1 << 10, 'K')];
     let unit = UNITS.iter().find(|(unit, _)| size >= *unit && size.is_multiple_of(*unit));
     unit.map_or(size.to_string(), |(unit, letter)| format!("{}{letter}", size / unit))
+}
+
+fn is_id(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_alphanumeric() || "_.:@-".contains(c)) && !text.starts_with('.')
+}
+
+fn urls(text: &str) -> Vec<String> {
+    let parts = text.split([',', ' ']).map(str::trim).filter(|part| !part.is_empty());
+    parts.map(|part| part.trim_end_matches('/').to_owned()).collect()
+}
+
+/// What is wrong with an address of the web.
+fn wrong_url(url: &str) -> Option<String> {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    match rest {
+        None => Some(format!("\"{url}\" begins with neither http:// nor https://")),
+        Some(rest) if rest.is_empty() || rest.starts_with([':', '/']) => {
+            Some(format!("\"{url}\" names no host"))
+        }
+        Some(rest) if rest.contains('@') => Some(format!("\"{url}\" has a user in it, which is not read")),
+        Some(_) => None,
+    }
+}
+
+/// Addresses of the web, written `"http://a:2379, http://b:2379"` or as a list; without a slash at the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub struct Urls(pub Vec<String>);
+
+impl From<String> for Urls {
+    fn from(text: String) -> Urls {
+        Urls(urls(&text))
+    }
 }
 
 /// Bytes, written `"512K"`.

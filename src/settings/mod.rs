@@ -62,6 +62,32 @@ pub struct Settings {
     pub chaos: Chaos,
     /// Longest that the end of the daemon waits for disk, journal and console.
     pub flush_within: keys::Span,
+    /// Name of this node in its cluster; empty: the host's. See [`Settings::node`].
+    pub node: String,
+    /// First part of the cluster's keys in the store.
+    pub cluster: String,
+    /// Members of etcd; none: no cluster.
+    pub etcd: keys::Urls,
+    /// Who logs in to etcd; empty: nobody.
+    pub etcd_user: String,
+    /// The password of that user is this file's first line.
+    pub etcd_password_file: PathBuf,
+    /// Certificates that etcd's must be signed by; empty: the system's.
+    pub etcd_ca: PathBuf,
+    /// Certificate shown to etcd; empty: none.
+    pub etcd_certificate: PathBuf,
+    /// Its key.
+    pub etcd_key: PathBuf,
+    /// Who is told of moves, separated by commas; empty: nobody.
+    pub mail_to: String,
+    /// Whose mail that is; empty: woodward's at this host.
+    pub mail_from: String,
+    /// Program that sends mail.
+    pub sendmail: PathBuf,
+    /// Where moves are posted to; none: nowhere.
+    pub webhook: keys::Urls,
+    /// Device that resets this host past the deadline; empty: none.
+    pub watchdog_device: PathBuf,
 }
 
 /// How facts and lines look on woodward's own standard output and error.
@@ -127,6 +153,11 @@ impl Settings {
     /// The time of a [`keys::Span`] key, for those who need it.
     pub fn evict_within(&self) -> Duration {
         self.evict_within.0
+    }
+
+    /// This node's name in its cluster, on a host of this name.
+    pub fn node<'s>(&'s self, host: &'s str) -> &'s str {
+        if self.node.is_empty() { host } else { &self.node }
     }
 }
 

@@ -11,7 +11,8 @@ use crate::tree::nearest;
 pub type Flag = (String, String);
 
 /// Names of the environment that are woodward's and no settings.
-const OTHERS: [&str; 8] = ["SETTINGS", "SOCKET", "PATH", "CHILD", "GENERATION", "INCIDENT", "EPOCH", "SEQ"];
+const OTHERS: [&str; 9] =
+    ["SETTINGS", "SOCKET", "PATH", "CHILD", "GENERATION", "INCIDENT", "EPOCH", "SEQ", "GROUP"];
 
 /// Where settings are looked for.
 #[derive(Clone, Debug, Default)]
@@ -170,6 +171,12 @@ fn of_file(file: &std::path::Path, must_be_there: bool, wrong: &mut Vec<String>)
                 DeValue::String(text) => text.to_string(),
                 DeValue::Integer(number) => number.to_string(),
                 DeValue::Boolean(word) => word.to_string(),
+                DeValue::Array(list) if matches!(known.takes, keys::Takes::Urls(_)) => {
+                    let text =
+                        |value: &toml::Spanned<DeValue<'_>>| value.get_ref().as_str().map(str::to_owned);
+                    let texts: Option<Vec<String>> = list.iter().map(text).collect();
+                    texts.ok_or_else(|| format!("{key}: a list of strings is wanted"))?.join(", ")
+                }
                 _ => return Err(format!("{key}: no value of this kind; allowed: {}", known.takes.allowed())),
             };
             known.check(&text).map(|()| text).map_err(|why| format!("{key}: {why}"))

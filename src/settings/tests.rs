@@ -116,3 +116,29 @@ fn the_example_names_every_key_with_its_default() {
         .collect();
     assert_eq!(written, keys::names().collect::<Vec<_>>());
 }
+
+#[cfg(feature = "config")]
+#[test]
+fn members_of_etcd_are_a_list_or_a_line() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let urls = |line: &str| {
+        let file = write(dir.path(), "woodward.toml", line);
+        let sources = Sources { named: Some(file), ..Sources::default() };
+        load_from(&sources, &[]).map(|loaded| loaded.settings.etcd.0)
+    };
+    let both = vec!["http://a:2379".to_owned(), "https://b:2379".to_owned()];
+    assert_eq!(urls("etcd = [\"http://a:2379/\", \"https://b:2379\"]\n"), Ok(both.clone()));
+    assert_eq!(urls("etcd = \"http://a:2379,https://b:2379\"\n"), Ok(both));
+    assert_eq!(urls("etcd = \"\"\n"), Ok(Vec::new()));
+    for wrong in ["\"a:2379\"", "[1]", "\"http://root:secret@a:2379\"", "\"http://:2379\""] {
+        assert!(urls(&format!("etcd = {wrong}\n")).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_node_is_called_as_its_host_unless_it_is_named() {
+    let mut settings = Settings::default();
+    assert_eq!(settings.node("gas01"), "gas01");
+    settings.node = "n1".to_owned();
+    assert_eq!(settings.node("gas01"), "n1");
+}

@@ -35,17 +35,10 @@ pub fn table(vars: &mut Variables, table: &Table, at: At<'_>, context: &Context<
             unknown(vars, table, &entry.key, entry.key_span, at);
             continue;
         };
-        let coming = |part: String| format!("this build cannot honour `{}`: it comes with {part}", key.name);
-        match key.support {
-            Support::Yes => {}
-            Support::Part(part) => {
-                vars.report.error(entry.key_span, coming(format!("part {part} of woodward")));
-                continue;
-            }
-            Support::Later => {
-                vars.report.error(entry.key_span, coming("a later woodward".to_owned()));
-                continue;
-            }
+        if key.support == Support::Later {
+            let message = format!("this build cannot honour `{}`: it comes with a later woodward", key.name);
+            vars.report.error(entry.key_span, message);
+            continue;
         }
         if let Some(typed) = value(vars, key, &entry.value, at, context) {
             settings.all.push(Setting { key: key.name, typed, span: entry.value.span });
@@ -92,6 +85,9 @@ pub fn value(
         Kind::Table(keys) => decoder.table(value, keys, at).map(Typed::Table),
         Kind::Tables(_) if matches!(value.data, Data::Boolean(false)) => Some(Typed::Off),
         Kind::Tables(keys) => decoder.tables(keys, at),
+        Kind::TableOrTables(_) if matches!(value.data, Data::Boolean(false)) => Some(Typed::Off),
+        Kind::TableOrTables(keys) if value.list().is_some() => decoder.tables(keys, at),
+        Kind::TableOrTables(keys) => decoder.table(value, keys, at).map(|one| Typed::Tables(vec![one])),
         Kind::ChoiceOrTable(_, keys) if value.table().is_some() => {
             decoder.table(value, keys, at).map(Typed::Table)
         }

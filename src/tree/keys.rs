@@ -21,8 +21,6 @@ pub struct Key {
 pub enum Support {
     /// Yes.
     Yes,
-    /// It comes with this part of the work: an error until then.
-    Part(u8),
     /// It may come: an error until then.
     Later,
 }
@@ -92,6 +90,8 @@ pub enum Kind {
     Table(Keys),
     /// A list of tables with these keys.
     Tables(Keys),
+    /// A table with these keys, or a list of them.
+    TableOrTables(Keys),
     /// One of these words, or a table with these keys.
     ChoiceOrTable(&'static [&'static str], Keys),
     /// `each = { x = ... }`.
@@ -167,10 +167,15 @@ pub const SUPERVISOR: &[Key] = &[
 
 /// Keys of the root only.
 pub const ROOT: &[Key] = &[
-    key("exhausted", Kind::Choice(&["exit", "park", "failover", "reboot"]), "exit", "What giving up means."),
+    key(
+        "exhausted",
+        Kind::Choice(&["exit", "park", "failover", "reboot"]),
+        "exit",
+        "What giving up means; with [failover] the default is failover.",
+    ),
     key("shutdown", Kind::DurationOrInfinity, "infinity", "Deadline for stopping the whole tree."),
     key("vars", Kind::Vars, "", "Variables: ${name} in every string below."),
-    coming("failover", Support::Part(4), "Which nodes may run the tree, and by what rules."),
+    key("failover", Kind::Table(&[FAILOVER]), "", "Which nodes may run the tree, and by what rules."),
 ];
 
 /// Keys of a supervisor that is a child.
@@ -427,6 +432,107 @@ pub const STOP: &[Key] = &[
 pub const RELOAD: &[Key] = &[
     key("signal", Kind::Signal, "", "To the main process."),
     key("command", Kind::Command, "", "This command, with MAINPID; it must end with 0."),
+];
+
+/// Keys of `[failover]`.
+pub const FAILOVER: &[Key] = &[
+    key(
+        "engine",
+        Kind::Choice(&["etcd", "pacemaker"]),
+        "etcd",
+        "Who keeps the register; where it is: the daemon's settings.",
+    ),
+    key("nodes", Kind::Strings, "", "Nodes that may run the tree, best first."),
+    key(
+        "timing",
+        Kind::ChoiceOrTable(&["fast", "normal", "calm"], &[TIMING]),
+        "normal",
+        "How soon a silent node counts as dead.",
+    ),
+    key("address", Kind::Strings, "", "Addresses that go where the tree is: \"10.0.0.50/24 dev eth0\"."),
+    key(
+        "failback",
+        Kind::ChoiceOrTable(FAILBACK_MODES, &[FAILBACK]),
+        "earned",
+        "When it goes back to a better node.",
+    ),
+    key(
+        "fencing",
+        Kind::TableOrTables(&[FENCING]),
+        "",
+        "Cuts a dead node's power before another takes over.",
+    ),
+    key("with", Kind::Strings, "", "Groups it must share a node with."),
+    key("apart", Kind::Strings, "", "Groups it must not share a node with."),
+    key(
+        "failure_timeout",
+        Kind::Duration,
+        "10m",
+        "A node on which it gave up is tried again after this time.",
+    ),
+    key(
+        "start_within",
+        Kind::Duration,
+        "",
+        "Not ready so long after it was given to a node: it gave up there.",
+    ),
+    key(
+        "priority",
+        Kind::Integer(-1000, 1000),
+        "0",
+        "Greater ones start first on a node that starts several.",
+    ),
+    key(
+        "isolate",
+        Kind::Choice(&["pid"]),
+        "",
+        "Its services get process namespaces, so that nothing forks away.",
+    ),
+    key("gate", Kind::Boolean, "true", "The kernel drops what it sends when its right to run is over."),
+    key(
+        "policy",
+        Kind::Choice(&["best_effort", "strict"]),
+        "best_effort",
+        "strict: refused where one more failure could make it run twice.",
+    ),
+];
+
+/// Words of `failback`.
+pub const FAILBACK_MODES: &[&str] = &["earned", "manual", "never"];
+
+/// Keys of `timing` as a table.
+pub const TIMING: &[Key] = &[
+    key("beat", Kind::Duration, "500ms", "Between beats of a node."),
+    key(
+        "hold",
+        Kind::Duration,
+        "2500ms",
+        "A node may run its groups so long after a beat that was confirmed.",
+    ),
+    key("wait", Kind::Duration, "3s", "Without a beat for so long a node is dead."),
+];
+
+/// Keys of `failback` as a table.
+pub const FAILBACK: &[Key] = &[
+    key("mode", Kind::Choice(FAILBACK_MODES), "earned", "By itself, by a person, or not at all."),
+    key("steady", Kind::Duration, "5m", "The better node's beats have come without a gap for so long,"),
+    key("quiet", Kind::Duration, "10m", "nothing of the tree was restarted for so long,"),
+    key("flap", Kind::Duration, "1h", "and it did not go back within this time."),
+    key("probe", Kind::Command, "", "And this command succeeds on the better node."),
+];
+
+/// Keys of `fencing`.
+pub const FENCING: &[Key] = &[
+    key("command", Kind::Command, "", "A fence agent: reads name=value lines from standard input."),
+    key("options_file", Kind::Path, "", "These lines; {node} is the node to be fenced."),
+    key("nodes", Kind::Strings, "", "Nodes that it can fence; default: all."),
+    key(
+        "policy",
+        Kind::Choice(&["required", "best_effort"]),
+        "required",
+        "Whether another node takes over if it fails.",
+    ),
+    key("within", Kind::Duration, "30s", "It has failed if it has not ended by then."),
 ];
 
 /// A group of tables that together say what a place takes.

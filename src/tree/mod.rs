@@ -39,6 +39,7 @@ mod settings;
 pub mod sockets;
 mod source;
 mod supervisor;
+pub mod together;
 pub mod unit;
 pub mod units;
 mod value;
@@ -177,12 +178,12 @@ fn reading(path: &Path, options: &Options, tell: bool) -> Reading {
     sockets::twice(&mut reader);
     let failed = reader.report().errors() > 0;
     let Reader { mut vars, workers, supervisors, left_out, said, .. } = reader;
-    let plan = tree.filter(|_| !failed).map(|tree| Plan {
+    let plan = tree.filter(|_| !failed).map(|(tree, failover)| Plan {
         tree,
         workers,
         supervisors,
         left_out,
-        failover: None,
+        failover,
         at: None,
     });
     let plan = plan.and_then(|plan| cut_out(plan, options.at.as_deref(), &mut vars));
@@ -309,7 +310,12 @@ fn id_of(reader: &mut Reader, tree: &Table) -> String {
 }
 
 /// Plans the tree.
-fn root(reader: &mut Reader, tree: &Table, id: String, options: &Options) -> Option<spec::Tree> {
+fn root(
+    reader: &mut Reader,
+    tree: &Table,
+    id: String,
+    options: &Options,
+) -> Option<(spec::Tree, Option<failover::Failover>)> {
     let context = Context { items: &[], me: Some((&id, &id)), mode: Mode::Replace };
     let settings =
         decode::table(&mut reader.vars, tree, At { keys: keys::AT_ROOT, name: &id, around: None }, &context);
@@ -331,8 +337,9 @@ fn root(reader: &mut Reader, tree: &Table, id: String, options: &Options) -> Opt
             .warning(tree.span, message)
             .hint("shutdown = \"8s\" (docker waits 10 s, kubernetes 30 s)");
     }
+    let failover = failover::read(&mut reader.vars, tree, &settings, &id);
     let seed = seed(&[&id, &options.host]);
-    Some(spec::Tree { id: id.into(), root, shutdown: settings.duration("shutdown"), seed })
+    Some((spec::Tree { id: id.into(), root, shutdown: settings.duration("shutdown"), seed }, failover))
 }
 
 /// FNV-1a: jitter differs from tree to tree and from host to host, but not from start to start.

@@ -102,6 +102,9 @@ fn kind(kind: Kind) -> Value {
         Kind::Pass => any(vec![json!({ "type": "boolean" }), strings()]),
         Kind::Table(keys) => any(vec![table(keys, &[]), json!({ "const": false })]),
         Kind::Tables(keys) => json!({ "type": "array", "items": table(keys, &[]) }),
+        Kind::TableOrTables(keys) => {
+            any(vec![table(keys, &[]), json!({ "type": "array", "items": table(keys, &[]) })])
+        }
         Kind::ChoiceOrTable(words, keys) => any(vec![json!({ "enum": words }), table(keys, &[])]),
         Kind::Each => json!({ "type": "object", "minProperties": 1, "maxProperties": 1 }),
         Kind::Only | Kind::Unread => json!({ "type": "object" }),

@@ -38,15 +38,18 @@ pub fn spec(
         None => InitialStart::Retry,
     };
     let root = !path.contains('/');
+    let group = root && settings.table("failover").is_some();
     let exhausted = match settings.word("exhausted") {
         Some("park") => Exhausted::Park,
         Some("reboot") => Exhausted::Reboot,
         Some("failover") => {
-            if let Some(entry) = written.entry("exhausted") {
+            if let Some(entry) = written.entry("exhausted").filter(|_| !group) {
                 vars.report.error(entry.value.span, "`exhausted = \"failover\"` needs a [failover] table");
             }
             Exhausted::Failover
         }
+        Some("exit") if root => Exhausted::Exit,
+        _ if group => Exhausted::Failover,
         _ if root => Exhausted::Exit,
         _ => Exhausted::Escalate,
     };

@@ -177,7 +177,7 @@ fn names(table: &[keys::Key], prefix: &str, all: &mut BTreeSet<String>) {
     for key in table.iter().filter(|key| key.support == keys::Support::Yes) {
         let name = format!("{prefix}{}", key.name);
         match key.kind {
-            keys::Kind::Table(inner) | keys::Kind::Tables(inner) => {
+            keys::Kind::Table(inner) | keys::Kind::Tables(inner) | keys::Kind::TableOrTables(inner) => {
                 inner.iter().for_each(|table| names(table, &format!("{name}."), all));
             }
             keys::Kind::ChoiceOrTable(_, inner) => {
