@@ -163,7 +163,13 @@ async fn live(args: Args, os: &Os, runs: &Cell<bool>) -> Result<u8, Failure> {
     };
     let (upgrades, wishes) = unbounded_channel();
     tracing::info!(found = os.found().len(), socket = %args.socket.display(), "the daemon has its records and its socket");
-    let door = Door { group, settings: used(&args, loaded.said), upgrades: Some(upgrades) };
+    let door = Door {
+        group,
+        settings: used(&args, loaded.said),
+        upgrades: Some(upgrades),
+        #[cfg(feature = "full")]
+        cluster: None,
+    };
     runs.set(true);
     let (handle, ended) = runtime::start(surroundings, plans).await;
     let server = tokio::spawn(serve(handle.clone(), listener, door));

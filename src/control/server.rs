@@ -23,6 +23,7 @@ use super::message::{Daemon, Found, Problem, Up};
 use super::params::Params;
 use super::upgrade::Upgrades;
 use super::{apply, ask, follow, harm, resolve, show, upgrade, uptime};
+use crate::cluster;
 use crate::record::words::is_within;
 use crate::runtime::view::{Row, State as RowState};
 use crate::settings::Said;
@@ -36,6 +37,8 @@ pub struct Door {
     pub settings: Vec<Said>,
     /// Where wishes for another program go; none: it cannot be replaced.
     pub upgrades: Option<Upgrades>,
+    /// This node's part in a cluster, if it has one.
+    pub cluster: Option<cluster::Handle>,
 }
 
 /// Answers on `listener` until dropped; the socket file is removed then.
@@ -53,11 +56,13 @@ pub(super) struct Desk<H> {
     pub(super) dropped: Arc<AtomicU64>,
     settings: Arc<Vec<Said>>,
     pub(super) upgrades: Option<Upgrades>,
+    #[allow(dead_code, reason = "asked by the verbs of a cluster")]
+    pub(super) cluster: Option<cluster::Handle>,
 }
 
 fn router<H: House>(house: H, door: Door) -> Router {
-    let Door { group, settings: said, upgrades } = door;
-    let desk = Desk { house, dropped: Arc::default(), settings: Arc::new(said), upgrades };
+    let Door { group, settings: said, upgrades, cluster } = door;
+    let desk = Desk { house, dropped: Arc::default(), settings: Arc::new(said), upgrades, cluster };
     Router::new()
         .route("/v1", get(daemon::<H>))
         .route("/v1/status", get(status::<H>))

@@ -95,7 +95,13 @@ pub(super) async fn start(builder: Builder) -> Result<Running, StartError> {
         // Its first turn publishes the tree.
         tokio::time::sleep(LOOK_AGAIN).await;
     }
-    let door = Door { group: None, settings: Vec::new(), upgrades: None };
+    let door = Door {
+        group: None,
+        settings: Vec::new(),
+        upgrades: None,
+        #[cfg(feature = "full")]
+        cluster: None,
+    };
     let server = listener.map(|listener| tokio::spawn(serve(handle.clone(), listener, door)));
     Ok(Running { handle, ended, server, _directory: directory })
 }

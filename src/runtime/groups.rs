@@ -145,6 +145,11 @@ impl Handle {
         self.inbox.post(Input::Plant { group: group.clone(), epoch });
     }
 
+    /// The token of a group that goes on.
+    pub fn give_token(&self, group: &Arc<str>, token: Token) {
+        self.groups.give(group, token);
+    }
+
     /// Stops the tree of this planting, in order, or with `kill` at once. Told when it has ended, also if it had before.
     pub fn uproot(&self, group: &Arc<str>, epoch: u64, kill: bool) {
         self.inbox.post(Input::Uproot { group: group.clone(), epoch, kill });

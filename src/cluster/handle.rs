@@ -1,0 +1,44 @@
+//! What the rest of the house sees of this node's part in a cluster.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
+use woodward_engine::cluster::{Name, Request, View};
+
+/// Looks and asks. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub(super) node: Name,
+    pub(super) asks: UnboundedSender<Ask>,
+    pub(super) view: Arc<ArcSwap<View>>,
+}
+
+/// A request and where its answer goes.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) request: Request,
+    pub(super) answer: oneshot::Sender<Result<(), String>>,
+}
+
+impl Handle {
+    /// This node.
+    pub fn node(&self) -> &Name {
+        &self.node
+    }
+
+    /// What is known here; never waits.
+    pub fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// Asks, and waits for the answer; else why not, in words behind `cannot ...: `. [`Request::Leave`] is answered when
+    /// this node has left.
+    pub async fn request(&self, request: Request) -> Result<(), String> {
+        let gone = || "the daemon is stopping".to_owned();
+        let (answer, answered) = oneshot::channel();
+        self.asks.send(Ask { request, answer }).map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+}
