@@ -275,6 +275,23 @@ fn mounted(group: &str) -> Option<PathBuf> {
     })
 }
 
+/// How deep a directory is in the v2 hierarchy; its root, as this process sees it, is 0.
+#[cfg(feature = "full")]
+pub(super) fn level(directory: &Path) -> Option<u32> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let depth = |path: &Path| path.iter().filter(|part| *part != "/").count();
+    let levels = mounts.lines().filter_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        let mut fields = before.split(' ').skip(3);
+        let (root, at) = (Path::new(fields.next()?), Path::new(fields.next()?));
+        let below = directory.strip_prefix(at).ok()?;
+        let inside = after.starts_with("cgroup2 ") && !root.starts_with("/..");
+        inside.then(|| (depth(at), depth(root) + depth(below)))
+    });
+    // The innermost mount is the one that is seen.
+    levels.max().map(|(_, level)| level as u32)
+}
+
 /// What `/proc/PID/cgroup` says of the v2 hierarchy.
 pub(super) fn group_of(pid: &str) -> Option<String> {
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;

@@ -14,6 +14,8 @@ mod family;
 mod group;
 mod limits;
 pub mod memory;
+#[cfg(feature = "full")]
+pub mod net;
 pub mod notify;
 mod orders;
 pub mod pipe;

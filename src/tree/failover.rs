@@ -4,6 +4,7 @@
 //! all nodes. Where the register is and how to log in is in the settings, not here. What holds between the groups of one
 //! node is in [`super::together`].
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -50,6 +51,12 @@ pub struct Address {
     pub prefix: u8,
     /// Network interface.
     pub device: String,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}/{} dev {}", self.ip, self.prefix, self.device)
+    }
 }
 
 /// A fence agent: a command that reads its options, `name=value` lines, from its standard input.
