@@ -81,6 +81,12 @@ pub const KINDS: &[Kind] = &[
         "`woodward chaos` is trying what this tree endures; what follows from it is no accident.",
     ),
     kind(
+        "cluster_joined",
+        Notice,
+        "This node has joined its cluster",
+        "Whatever it had to run before has ended; from now on it may be given groups. woodward cluster status.",
+    ),
+    kind(
         "daemon_started",
         Notice,
         "A woodward daemon has started",
@@ -105,6 +111,49 @@ pub const KINDS: &[Kind] = &[
         Warning,
         "A process in no tree was stopped",
         "It was found running, and the tree file does not name it any more.",
+    ),
+    kind(
+        "failback_waits",
+        Info,
+        "A group would go back to a better node",
+        "It does when that node has proved itself: `failback` in the tree file. At once: woodward cluster move @WOODWARD_PATH@.",
+    ),
+    kind(
+        "group_active",
+        Notice,
+        "A group is up on this node",
+        "All of it is ready, and its addresses are here.",
+    ),
+    kind(
+        "group_broken",
+        Error,
+        "No node is able to run a group",
+        "Of each node the message says why not. When the reason is mended: woodward cluster forgive @WOODWARD_PATH@. The whole story: woodward cluster why @WOODWARD_PATH@.",
+    ),
+    kind(
+        "group_down",
+        Notice,
+        "A group has ended on this node",
+        "Nothing of it runs here any more, and it has no address here.",
+    ),
+    kind(
+        "group_given",
+        Notice,
+        "A group has another owner",
+        "The message says from whom, to whom and why. The whole story: woodward cluster why @WOODWARD_PATH@.",
+    ),
+    kind(
+        "group_starting",
+        Notice,
+        "A group is brought up on this node",
+        "Its addresses come last, when all of it is ready.",
+    ),
+    kind("group_stopping", Notice, "A group is brought down on this node", "Its addresses have gone first."),
+    kind(
+        "group_stuck",
+        Error,
+        "A group was killed and does not end",
+        "A process of it hangs in the kernel, most often on a disk or a file server that does not answer. No other node starts the group before this one is dead or the process gone: mend that, or cut this node's power.",
     ),
     kind(
         "held",
@@ -167,10 +216,34 @@ pub const KINDS: &[Kind] = &[
         "More crashes in a row than its limit allows, so the supervisor stops trying; the message says who decides now. Look for the cause of the first crash: woodward why @WOODWARD_PATH@.",
     ),
     kind(
+        "maintenance",
+        Warning,
+        "Maintenance of the cluster",
+        "While it is on, nothing is started, moved or taken over by itself. woodward cluster maintenance off.",
+    ),
+    kind(
         "no_stream",
         Error,
         "The output of a child is not captured",
         "The pipe for it could not be made, so its output is lost. Is the run directory full?",
+    ),
+    kind(
+        "node_back",
+        Notice,
+        "A node of the cluster is back",
+        "Its beats come again, or it has joined anew.",
+    ),
+    kind(
+        "node_dead",
+        Warning,
+        "A node of the cluster is dead",
+        "It was not seen for the `wait` of its timing: it lost its power, froze, or was cut off. What it ran goes to others. woodward cluster status.",
+    ),
+    kind(
+        "node_fenced",
+        Warning,
+        "A node of the cluster was fenced",
+        "Its power was cut by an agent of `fencing`, or the message says why not.",
     ),
     kind(
         "not_kept",
@@ -219,6 +292,12 @@ pub const KINDS: &[Kind] = &[
         "By its strategy @WOODWARD_STRATEGY@; who goes along and how much of the limit is used stand in the message.",
     ),
     kind(
+        "restarted_by_apply",
+        Notice,
+        "A new tree restarts a child",
+        "`woodward apply` found keys of it changed; the message says which.",
+    ),
+    kind(
         "rests",
         Info,
         "A service waits for a connection",
@@ -238,6 +317,18 @@ pub const KINDS: &[Kind] = &[
         "Too many checks in a row, so the child is stopped and treated as after a crash.",
     ),
     kind(
+        "signal",
+        Notice,
+        "A signal was passed on",
+        "woodward got it and passed it to the services, as an init does.",
+    ),
+    kind(
+        "signalled",
+        Notice,
+        "A signal was sent on demand",
+        "A person asked for it; the message says which.",
+    ),
+    kind(
         "start_failed",
         Warning,
         "A start has failed",
@@ -251,18 +342,6 @@ pub const KINDS: &[Kind] = &[
         "`woodward apply` started what is new in the tree file.",
     ),
     kind(
-        "stopped_by_apply",
-        Notice,
-        "A new tree does without a child",
-        "`woodward apply` stopped what is no longer in the tree file.",
-    ),
-    kind(
-        "restarted_by_apply",
-        Notice,
-        "A new tree restarts a child",
-        "`woodward apply` found keys of it changed; the message says which.",
-    ),
-    kind(
         "started_by_hand",
         Notice,
         "A person started a child",
@@ -270,22 +349,16 @@ pub const KINDS: &[Kind] = &[
     ),
     kind("starting", Info, "A start begins", "Hooks run first, then the process."),
     kind(
-        "signal",
-        Notice,
-        "A signal was passed on",
-        "woodward got it and passed it to the services, as an init does.",
-    ),
-    kind(
-        "signalled",
-        Notice,
-        "A signal was sent on demand",
-        "A person asked for it; the message says which.",
-    ),
-    kind(
         "starved",
         Warning,
         "A check failed for want of the machine",
         "The service got too little processor, memory or disk to answer in time, so it gets one grace period before the check counts: look for what takes the machine.",
+    ),
+    kind(
+        "stopped_by_apply",
+        Notice,
+        "A new tree does without a child",
+        "`woodward apply` stopped what is no longer in the tree file.",
     ),
     kind(
         "stopped_by_hand",
@@ -294,6 +367,24 @@ pub const KINDS: &[Kind] = &[
         "It stays so until somebody starts it: woodward start @WOODWARD_PATH@.",
     ),
     kind("stopping", Info, "A supervisor stops", "Its children are stopped in reverse order."),
+    kind(
+        "store_away",
+        Warning,
+        "The store of the cluster does not answer",
+        "If it does not before the time in the message is over, everything that fails over is killed on this node. Look at etcd: woodward cluster status.",
+    ),
+    kind(
+        "store_back",
+        Notice,
+        "The store of the cluster answers again",
+        "Groups that were killed meanwhile are started again, here or elsewhere.",
+    ),
+    kind(
+        "store_older",
+        Error,
+        "The store of the cluster is older than it was",
+        "It was restored from a backup or emptied. Nothing is run by it before it has gone beyond what was seen of it; if that is meant, start woodward anew on all nodes.",
+    ),
     kind(
         "stranger",
         Warning,
@@ -311,6 +402,12 @@ pub const KINDS: &[Kind] = &[
         Info,
         "Health is not checked for now",
         "Something it depends on is down; that it cannot answer then says nothing about it.",
+    ),
+    kind(
+        "term_over",
+        Error,
+        "The right of this node to run groups is over",
+        "Everything that fails over was killed here; the message says why. The node joins anew by itself as soon as the store answers.",
     ),
     kind(
         "tree_ended",
