@@ -1,5 +1,7 @@
 //! The kernel with a keeper of its own as a thread, and real processes.
 
+mod groups;
+
 use std::time::Duration;
 
 use super::applied::Applied;
@@ -31,7 +33,15 @@ impl House {
         House::with(text, true).await
     }
 
+    async fn of_groups(text: &str, groups: Groups) -> House {
+        House::made(text, false, groups).await
+    }
+
     async fn with(text: &str, kept: bool) -> House {
+        House::made(text, kept, Groups::default()).await
+    }
+
+    async fn made(text: &str, kept: bool, groups: Groups) -> House {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("t.toml");
         std::fs::write(&file, text).unwrap();
@@ -45,7 +55,7 @@ impl House {
             record,
             run: kept.then(|| dir.path().to_owned()),
             applied: Applied::default(),
-            groups: Groups::default(),
+            groups,
             tasks: Tasks::default(),
             evict_within: Duration::from_secs(10),
         };
