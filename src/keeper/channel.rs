@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use crate::bank::Bank;
+use crate::guard::Guard;
 use crate::table::Table;
 use crate::wire::{DESCRIPTORS, Message, Report};
 
@@ -29,6 +30,7 @@ pub(crate) struct Channel {
 pub(crate) enum Phase {
     Hello,
     Bank(usize),
+    Guard(usize),
     Entries(u32),
     Live,
 }
@@ -42,16 +44,35 @@ pub(crate) struct Composed {
     pub news: usize,
     pub signals: u64,
     pub orphans: u64,
+    pub guard: bool,
+}
+
+/// What there is to be told.
+pub(crate) struct Told<'a> {
+    pub table: &'a Table,
+    pub bank: &'a Bank,
+    pub guard: &'a Guard,
+    pub orphans: u64,
 }
 
 impl Channel {
-    pub fn compose(&self, message: &mut Message, table: &Table, bank: &Bank, orphans: u64) -> Composed {
-        let mut composed =
-            Composed { phase: self.phase, banked: 0, refused: 0, news: 0, signals: 0, orphans: self.orphans };
+    pub fn compose(&self, message: &mut Message, state: &Told) -> Composed {
+        let &Told { table, bank, guard, orphans } = state;
+        let mut composed = Composed {
+            phase: self.phase,
+            banked: 0,
+            refused: 0,
+            news: 0,
+            signals: 0,
+            orphans: self.orphans,
+            guard: false,
+        };
+        // A phase that has nothing to say would never be over.
+        let behind_bank = if guard.standing().is_some() { Phase::Guard(0) } else { Phase::Entries(0) };
         match self.phase {
             Phase::Hello => {
                 message.report(&Report::Hello { pid: std::process::id() });
-                composed.phase = if bank.get(0).is_some() { Phase::Bank(0) } else { Phase::Entries(0) };
+                composed.phase = if bank.get(0).is_some() { Phase::Bank(0) } else { behind_bank };
             }
             Phase::Bank(from) => {
                 while let Some((name, _)) = bank.get(from + composed.banked)
@@ -62,7 +83,21 @@ impl Channel {
                     composed.banked += 1;
                 }
                 let next = from + composed.banked;
-                composed.phase = if bank.get(next).is_some() { Phase::Bank(next) } else { Phase::Entries(0) };
+                composed.phase = if bank.get(next).is_some() { Phase::Bank(next) } else { behind_bank };
+            }
+            Phase::Guard(from) => {
+                if let (Some(standing), 0) = (guard.standing(), from) {
+                    message.report(&Report::Guard(standing));
+                }
+                let mut next = from;
+                while let Some((group, term)) = guard.bound(next)
+                    && message.has_room()
+                {
+                    message.report(&Report::Bound { group, term });
+                    next += 1;
+                }
+                composed.phase =
+                    if guard.bound(next).is_some() { Phase::Guard(next) } else { Phase::Entries(0) };
             }
             Phase::Entries(from) => {
                 let mut next = from;
@@ -79,6 +114,13 @@ impl Channel {
                 }
             }
             Phase::Live => {
+                // First: that the right to run has ended comes before the ends of those who were killed for it.
+                if guard.news
+                    && let Some(standing) = guard.standing()
+                {
+                    message.report(&Report::Guard(standing));
+                    composed.guard = true;
+                }
                 while let Some(&(slot, generation)) = self.refused.get(composed.refused)
                     && message.has_room()
                 {

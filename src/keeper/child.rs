@@ -6,7 +6,7 @@ use std::ffi::c_char;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
-use crate::image::{HAS_DIRECTORY, HAS_IDS, HAS_NICE, HAS_UMASK, Head, Limit, Step};
+use crate::image::{BOUND, HAS_DIRECTORY, HAS_IDS, HAS_NICE, HAS_UMASK, Head, Limit, Step};
 use crate::start::Inherited;
 use crate::sys::raw;
 use crate::wire::EXTRAS;
@@ -36,6 +36,8 @@ pub(crate) struct Job {
     pub cgroup: RawFd,
     /// Where the child writes its process id, [`PID_DIGITS`] and a zero byte at most; null: nowhere.
     pub own_pid: *mut u8,
+    /// Whose child it is.
+    pub keeper: u32,
     pub inherited: Inherited,
 }
 
@@ -165,6 +167,13 @@ unsafe fn run(job: &Job) -> (Step, isize) {
             step!(Step::Groups, libc::SYS_setgroups, head.groups, job.groups);
             step!(Step::Group, libc::SYS_setresgid, head.gid, head.gid, head.gid);
             step!(Step::User, libc::SYS_setresuid, head.uid, head.uid, head.uid);
+        }
+        if head.flags & BOUND != 0 {
+            // Behind the change of the user, which would take it back. The kernel tells of no death before it.
+            step!(Step::Guard, libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
+            if raw(libc::SYS_getppid, [0; 5]) != job.keeper as isize {
+                return (Step::Guard, libc::ESRCH as isize);
+            }
         }
         if head.flags & HAS_DIRECTORY != 0 {
             step!(Step::Directory, libc::SYS_chdir, job.directory);

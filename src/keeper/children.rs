@@ -6,11 +6,12 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use crate::daemon::{Life, SECOND};
 use crate::foreign::{self, Identity};
+use crate::guard::Right;
 use crate::image::Step;
 use crate::keeper::{ENTRY_EVENT, Keeper, Owner};
-use crate::start::{Failure, Source, Start};
+use crate::start::{Failure, NO_RIGHT, Source, Start};
 use crate::sys;
-use crate::table::State;
+use crate::table::{Entry, State};
 use crate::wire::Status;
 
 /// Waiting for any child costs a walk over all of them; an orphan can wait that long.
@@ -35,6 +36,12 @@ impl Keeper {
 
     fn start(&mut self, waiting: Waiting, now: u64) {
         let slot = waiting.slot;
+        self.look_at_deadline();
+        let name = self.table.get(slot).map(Entry::name);
+        let right = name.map_or(Right::Unbound, |name| self.guard.right(name));
+        if right == Right::Over {
+            return self.table.set(slot, State::Failed(NO_RIGHT));
+        }
         self.table.cloning(slot);
         let Some(entry) = self.table.get(slot) else { return };
         let Some((image, length)) = &entry.image else { return };
@@ -45,6 +52,7 @@ impl Keeper {
                 output: entry.output.as_ref().map(AsRawFd::as_raw_fd),
                 cgroup: waiting.cgroup.as_ref().map(AsRawFd::as_raw_fd),
                 extras: &waiting.extras,
+                bound: right == Right::Stands,
             },
             now,
         );

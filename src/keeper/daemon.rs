@@ -100,7 +100,8 @@ impl Keeper {
         let Ok((ours, theirs)) = sys::channel() else { return self.daemon_rests(now, now) };
         let extras = [(CHANNEL as u32, theirs)];
         let image = Source::Bytes(&self.image);
-        let start = Start { image, additions: b"", output: None, cgroup: None, extras: &extras };
+        let start =
+            Start { image, additions: b"", output: None, cgroup: None, extras: &extras, bound: false };
         let born = sys::since_boot();
         match self.starter.start(&start, now) {
             Ok(child) => {

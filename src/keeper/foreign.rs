@@ -107,6 +107,18 @@ pub(crate) fn wait(pidfd: RawFd, pid: i32) -> Option<Status> {
     )
 }
 
+/// Processes, but this one, in whose environment a variable begins with one of these.
+pub(crate) fn with_environment(beginnings: &[Vec<u8>]) -> Vec<i32> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_marked = |pid: &i32| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let mut variables = environment.split(|&byte| byte == 0);
+        variables.any(|variable| beginnings.iter().any(|beginning| variable.starts_with(beginning)))
+    };
+    pids.filter(|&pid| pid != std::process::id() as i32).filter(is_marked).collect()
+}
+
 impl Keeper {
     /// Takes over what a former keeper has left, before the first daemon starts: how many live, how many have
     /// ended. `held`: pidfds that somebody kept for us meanwhile.

@@ -34,6 +34,8 @@ pub struct Image {
     pub oom_score_adjust: Option<i32>,
     /// `RLIMIT_…`, soft, hard.
     pub limits: Vec<(u32, u64, u64)>,
+    /// It may run only while the right of its group stands, and dies with the keeper: of a failover group.
+    pub bound: bool,
 }
 
 /// Standard input.
@@ -87,10 +89,12 @@ pub enum Step {
     Directory,
     /// Execution of the program.
     Execute,
+    /// The right to run: the term of its group is over, or nobody has bound it; or the keeper has died meanwhile.
+    Guard,
 }
 
 impl Step {
-    const ALL: [Step; 12] = [
+    const ALL: [Step; 13] = [
         Step::Prepare,
         Step::Clone,
         Step::Cgroup,
@@ -103,6 +107,7 @@ impl Step {
         Step::User,
         Step::Directory,
         Step::Execute,
+        Step::Guard,
     ];
 
     /// From a report.
@@ -139,6 +144,7 @@ pub(crate) const HAS_IDS: u32 = 2;
 pub(crate) const HAS_UMASK: u32 = 4;
 pub(crate) const HAS_NICE: u32 = 8;
 pub(crate) const HAS_OOM: u32 = 16;
+pub(crate) const BOUND: u32 = 32;
 
 const VERSION: u32 = 1;
 
@@ -184,6 +190,7 @@ impl Image {
             offsets.extend_from_slice(&u64::from(string(text)).to_ne_bytes());
         }
         head.flags |= if self.ids.is_some() { HAS_IDS } else { 0 };
+        head.flags |= if self.bound { BOUND } else { 0 };
         if let Some(umask) = self.umask {
             head.flags |= HAS_UMASK;
             head.umask = umask;

@@ -10,32 +10,30 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use crate::bank::Bank;
-use crate::channel::{Channel, Closed, Phase, receive, send};
+use crate::channel::{Channel, Phase, Told, send};
 use crate::children::Waiting;
 use crate::daemon::{Life, Rest, SECOND, Stop};
 use crate::drain::Logs;
+use crate::guard::Guard;
 use crate::replace::{Handed, Replace};
 use crate::setup::{self, Listener, say};
-use crate::start::{self, Failure, Starter};
+use crate::start::{self, Starter};
 use crate::store::{self, Store};
 use crate::sys::{self, Epoll};
 use crate::tab::Tab;
-use crate::table::{State, Table};
-use crate::wire::{DESCRIPTORS, MESSAGE, Malformed, Message, Order, Records};
+use crate::table::Table;
+use crate::wire::{DESCRIPTORS, MESSAGE, Message};
 use crate::{Config, TRY_AGAIN};
 
 // What an epoll event is about: the upper four bits; an entry has its slot and the low bits of its generation
 // below.
-const CHANNEL_EVENT: u64 = 0;
+pub(crate) const CHANNEL_EVENT: u64 = 0;
 pub(crate) const DAEMON_EVENT: u64 = 1 << 60;
 const SIGNAL_EVENT: u64 = 2 << 60;
 const LOGS_EVENT: u64 = 3 << 60;
 pub(crate) const ENTRY_EVENT: u64 = 4 << 60;
+pub(crate) const GUARD_EVENT: u64 = 5 << 60;
 
-/// Time the daemon has to end after it has said its last word.
-const LAST_WORD: u64 = 5 * SECOND;
-/// What a start fails with when there are no descriptors left for what belongs to it.
-const NO_DESCRIPTORS: Failure = Failure { step: crate::image::Step::Prepare, errno: libc::EMFILE };
 /// Between the moment the daemon may no longer read log pipes and the moment the keeper does.
 pub(crate) const TAKING: u64 = SECOND / 100;
 /// Messages read in one wake-up.
@@ -94,6 +92,7 @@ pub(crate) struct Keeper {
     pub stop: Stop,
     pub replace: Replace,
     pub store: Store,
+    pub guard: Guard,
     /// The daemon has said its last word: the exit code.
     pub code: Option<u8>,
     /// The next second of silence, and how many there were.
@@ -169,6 +168,7 @@ impl Keeper {
             }
             keeper.logs.take(true);
             keeper.orphans = handed.orphans;
+            keeper.take_guard(handed.guard);
         }
         Ok(keeper)
     }
@@ -205,6 +205,7 @@ impl Keeper {
             stop: Stop::No,
             replace: Replace::default(),
             store: Store::default(),
+            guard: Guard::default(),
             code: None,
             silence: None,
             second: None,
@@ -224,10 +225,12 @@ impl Keeper {
         self.send();
         loop {
             if let Some(code) = self.finished() {
+                self.leave_guard();
                 return code;
             }
             let timeout = self.deadline(now).map(|at| Duration::from_nanos(at.saturating_sub(now)));
             let n = self.epoll.wait(&mut events, timeout);
+            self.look_at_deadline();
             now = sys::now();
             for event in &events[..n] {
                 self.event(event.u64, event.events, now);
@@ -262,6 +265,7 @@ impl Keeper {
             DAEMON_EVENT => self.daemon_ended(now),
             SIGNAL_EVENT => self.signalled(now),
             LOGS_EVENT => self.pipes_readable(now),
+            GUARD_EVENT => self.timers(),
             _ => {
                 let (slot, generation) = (data as u32, data >> 32 & 0x0fff_ffff);
                 if self.table.get(slot).is_some_and(|e| e.lives() && e.generation & 0x0fff_ffff == generation)
@@ -270,203 +274,6 @@ impl Keeper {
                 }
             }
         }
-    }
-
-    // ---- orders ---------------------------------------------------------------------------------------------------
-
-    /// Takes up a channel to a daemon that has still to hear everything.
-    pub fn open(&mut self, fd: OwnedFd) -> std::io::Result<()> {
-        self.epoll.add(fd.as_raw_fd(), libc::EPOLLIN, CHANNEL_EVENT)?;
-        let stop = if self.stop == Stop::No { 0 } else { 1 << (libc::SIGTERM - 1) };
-        self.channel = Some(Channel {
-            fd,
-            phase: Phase::Hello,
-            blocked: false,
-            refused: VecDeque::new(),
-            signals: stop,
-            ping: stop != 0,
-            logs: false,
-            orphans: 0,
-        });
-        Ok(())
-    }
-
-    /// Reads up to `most` messages.
-    pub fn receive(&mut self, now: u64, most: usize) {
-        for _ in 0..most {
-            let Some(fd) = self.channel.as_ref().map(|c| c.fd.as_raw_fd()) else { return };
-            let mut buffer = std::mem::take(&mut self.buffer);
-            let received = receive(fd, &mut buffer);
-            let end = match received {
-                Ok(Some(received)) => {
-                    let lost = received.lost;
-                    let obeyed = self.obey(&buffer[..received.length], received.descriptors, lost, now);
-                    obeyed.err().map(|()| End::Nonsense)
-                }
-                Ok(None) => {
-                    self.buffer = buffer;
-                    return;
-                }
-                Err(Closed) => Some(End::Closed),
-            };
-            self.buffer = buffer;
-            if let Some(end) = end {
-                self.hang_up(end, now);
-                return;
-            }
-        }
-    }
-
-    /// The other side talks nonsense or no longer at all.
-    fn hang_up(&mut self, end: End, now: u64) {
-        self.close_channel();
-        match (&self.life, end) {
-            (Life::Alive { pid, .. }, End::Nonsense) => {
-                say("the daemon talks nonsense and is killed");
-                sys::kill(*pid, libc::SIGKILL, false);
-            }
-            (Life::Alive { .. }, End::Closed) => self.silence = Some((now + SECOND, 0)),
-            (Life::Program, _) => self.terminate(now),
-            (Life::Resting { .. } | Life::Gone, _) => {}
-        }
-    }
-
-    pub fn close_channel(&mut self) {
-        if let Some(channel) = self.channel.take() {
-            self.epoll.remove(channel.fd.as_raw_fd());
-        }
-        self.silence = None;
-        self.logs.take(true);
-        self.read_logs();
-    }
-
-    /// Carries out the orders of a message. `lost`: the keeper had no numbers free for its descriptors.
-    fn obey(&mut self, message: &[u8], descriptors: Vec<OwnedFd>, lost: bool, now: u64) -> Result<(), ()> {
-        self.silence = None;
-        if let Stop::Told { silent, .. } = &mut self.stop {
-            *silent = 0;
-        }
-        if matches!(self.eye, Eye::Asked) {
-            self.eye = Eye::Resting { until: now + SECOND };
-        }
-        let mut descriptors = descriptors.into_iter();
-        let mut records = Records::of(message).map_err(drop)?;
-        while let Some((order, count)) = records.order().map_err(|Malformed| ())? {
-            if descriptors.len() >= count {
-                self.carry_out(order, &mut descriptors, now)?;
-            } else if lost {
-                self.miss(order)?;
-            } else {
-                return Err(());
-            }
-        }
-        if descriptors.len() == 0 { Ok(()) } else { Err(()) }
-    }
-
-    /// One order; as many descriptors are there as it needs. `Err`: it makes no sense.
-    fn carry_out(
-        &mut self,
-        order: Order,
-        descriptors: &mut impl Iterator<Item = OwnedFd>,
-        now: u64,
-    ) -> Result<(), ()> {
-        match order {
-            Order::Define { slot, name, image, output } => {
-                let file = descriptors.next().ok_or(())?;
-                let output = if output { Some(descriptors.next().ok_or(())?) } else { None };
-                let entry = self.table.define(slot, name).ok_or(())?;
-                entry.image = Some((file, image as usize));
-                entry.output = output;
-            }
-            Order::Spawn { slot, generation, cgroup, targets, additions } => {
-                let cgroup = if cgroup { Some(descriptors.next().ok_or(())?) } else { None };
-                let targets = targets.as_slice();
-                let extras = targets.iter().copied().zip(descriptors.by_ref().take(targets.len())).collect();
-                let entry = self.table.get_mut(slot).ok_or(())?;
-                let stopping = matches!(self.stop, Stop::Terminated { .. } | Stop::Killed);
-                if stopping || entry.state() != State::Idle || generation <= entry.generation {
-                    if let Some(channel) = &mut self.channel {
-                        channel.refused.push_back((slot, generation));
-                    }
-                    return Ok(());
-                }
-                (entry.generation, entry.pid) = (generation, 0);
-                if entry.image.is_none() {
-                    // Its definition was missed.
-                    self.table.set(slot, State::Failed(NO_DESCRIPTORS));
-                    return Ok(());
-                }
-                self.table.set(slot, State::Waiting);
-                let additions = additions.to_vec();
-                self.waiting.push_back(Waiting { slot, generation, cgroup, extras, additions });
-                self.start_waiting(now);
-            }
-            Order::Signal { slot, generation, signal, group } => {
-                let Some(entry) = self.table.get(slot).filter(|e| e.generation == generation) else {
-                    return Ok(());
-                };
-                if entry.lives() {
-                    entry.signal(i32::from(signal), group);
-                } else if entry.state() == State::Waiting
-                    && matches!(i32::from(signal), libc::SIGTERM | libc::SIGKILL)
-                {
-                    self.cancel(slot);
-                }
-            }
-            Order::Ack { slot, generation } => {
-                let entry = self.table.get(slot).filter(|e| e.generation == generation);
-                if entry.is_some_and(|e| matches!(e.state(), State::Ended(_) | State::Failed(_))) {
-                    self.table.set(slot, State::Idle);
-                }
-            }
-            Order::Forget { slot } => {
-                self.table.forget(slot);
-            }
-            Order::Cgroup => self.cgroup_kill = descriptors.next().map(File::from),
-            Order::Log { slot } => {
-                let fifo = descriptors.next().ok_or(())?;
-                let segment = descriptors.next().ok_or(())?;
-                self.logs.put(slot, fifo, segment).map_err(drop)?;
-            }
-            Order::DropLog { slot } => self.logs.drop(slot),
-            Order::Logs => {
-                self.logs.give(now);
-                self.open_eye();
-                if let Some(channel) = &mut self.channel {
-                    channel.logs = true;
-                }
-            }
-            Order::Put { name } => self.bank.put(name, descriptors.next().ok_or(())?),
-            Order::Drop { name } => self.bank.drop(name),
-            Order::Pong => {}
-            Order::Notify { text } => {
-                if let Some(listener) = &self.listener {
-                    listener.tell(text);
-                }
-            }
-            Order::Replace => self.replace_by(descriptors.next().ok_or(())?, now),
-            Order::Exit { code } => {
-                self.code = Some(code);
-                self.second = Some(now + LAST_WORD);
-            }
-        }
-        Ok(())
-    }
-
-    /// An order whose descriptors did not arrive.
-    fn miss(&mut self, order: Order) -> Result<(), ()> {
-        match order {
-            Order::Define { slot, name, .. } => self.table.define(slot, name).ok_or(())?.image = None,
-            Order::Spawn { slot, generation, .. } => {
-                let entry = self.table.get_mut(slot).ok_or(())?;
-                if entry.state() == State::Idle && generation > entry.generation {
-                    (entry.generation, entry.pid) = (generation, 0);
-                    self.table.set(slot, State::Failed(NO_DESCRIPTORS));
-                }
-            }
-            _ => {}
-        }
-        Ok(())
     }
 
     // ---- log pipes ------------------------------------------------------------------------------------------------
@@ -503,6 +310,7 @@ impl Keeper {
         let all = [
             held,
             self.store_due(),
+            self.watchdog_due(),
             self.starter.look_at(now),
             resting,
             eye,
@@ -534,6 +342,9 @@ impl Keeper {
         if due(self.store_due()) {
             self.tell_store(now);
         }
+        if due(self.watchdog_due()) {
+            self.feed(now);
+        }
         if due(self.logs.held_until()) {
             self.logs.let_go();
         }
@@ -552,7 +363,9 @@ impl Keeper {
     fn send(&mut self) {
         while let Some(channel) = self.channel.as_mut().filter(|c| !c.blocked) {
             self.message.clear();
-            let composed = channel.compose(&mut self.message, &self.table, &self.bank, self.orphans);
+            let state =
+                Told { table: &self.table, bank: &self.bank, guard: &self.guard, orphans: self.orphans };
+            let composed = channel.compose(&mut self.message, &state);
             if self.message.is_empty() {
                 return;
             }
@@ -566,11 +379,12 @@ impl Keeper {
                     let held = (from..from + composed.banked).filter_map(|n| self.bank.get(n));
                     held.zip(&mut descriptors).map(|((_, fd), place)| *place = fd.as_raw_fd()).count()
                 }
-                Phase::Entries(_) | Phase::Live => 0,
+                Phase::Guard(_) | Phase::Entries(_) | Phase::Live => 0,
             };
             match send(channel.fd.as_raw_fd(), self.message.bytes(), &descriptors[..count]) {
                 Ok(()) => {
                     self.table.told(composed.news);
+                    self.guard.news &= !composed.guard;
                     channel.sent(composed);
                 }
                 Err(libc::EAGAIN) => {

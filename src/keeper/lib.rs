@@ -12,7 +12,8 @@
 //! |---|---|
 //! | [`wire`] | what the two say to each other |
 //! | [`image`] | everything a start executes, laid out by the daemon |
-//! | `keeper` | the loop: what is done at each wake-up, orders carried out |
+//! | `keeper` | the loop: what is done at each wake-up |
+//! | `orders` | what the daemon wants, carried out |
 //! | `channel` | messages in, reports out |
 //! | `children` | starts and ends |
 //! | `daemon` | the daemon's life; what happens when it is dead, hangs or talks nonsense |
@@ -20,6 +21,7 @@
 //! | [`init`] | one command instead of a daemon; [`first`]: before `main`; `strays`: processes nobody minds |
 //! | `bank` | descriptors that outlive the daemon: listening sockets |
 //! | `tab`, `foreign` | the table as a file; what a keeper that was killed has left behind |
+//! | `guard` | the right to run of failover groups: a deadline, and what happens when it has passed |
 //! | `store` | systemd's fd store and watchdog |
 //! | `sweep` | the end of what nobody serves |
 //! | `replace` | another file takes over in the same process |
@@ -40,9 +42,11 @@ mod daemon;
 pub mod drain;
 pub mod first;
 mod foreign;
+mod guard;
 pub mod image;
 pub mod init;
 mod keeper;
+mod orders;
 mod replace;
 mod setup;
 mod start;

@@ -19,6 +19,7 @@ use std::sync::atomic::Ordering;
 
 use crate::daemon::{Life, SECOND, Stop};
 use crate::foreign::Members;
+use crate::guard::{self, HandedGroup, Piece};
 use crate::keeper::{Keeper, Owner};
 use crate::setup::say;
 use crate::start::Inherited;
@@ -27,9 +28,9 @@ use crate::{Config, first, sys};
 /// The variable that tells an image that it follows another one: number of the memory file.
 pub(crate) const VARIABLE: &str = "WOODWARD_KEEPER";
 /// First bytes of the memory file.
-const MAGIC: &[u8; 8] = b"woodhand";
+const MAGIC: &[u8; 8] = b"woodhan2";
 /// What is handed over, in words; an image that says the same in its trial run understands it.
-pub const LANGUAGE: &str = "woodtab1 woodhand1";
+pub const LANGUAGE: &str = "woodtab1 woodhand2";
 /// Time for the daemon to end, and for starts under way to come to an end.
 const PATIENCE: u64 = 5 * SECOND;
 /// Between two looks at them.
@@ -51,6 +52,7 @@ pub(crate) struct Handed {
     pub bank: Vec<(Vec<u8>, OwnedFd)>,
     /// Log pipes: slot, pipe, segment.
     pub logs: Vec<(u32, OwnedFd, OwnedFd)>,
+    pub guard: guard::Handed,
 }
 
 // ---- the image that goes ------------------------------------------------------------------------------------------
@@ -101,6 +103,7 @@ impl Keeper {
             return;
         }
         let error = self.execute(&file).err();
+        self.guard.take_back();
         let why = error.map(|e| e.to_string()).unwrap_or_default();
         say(&format!("cannot be replaced: {why}; nothing has changed"));
         self.start_daemon(now);
@@ -123,6 +126,15 @@ impl Keeper {
             keep(&mut items, Tag::Segment, segment, b"");
         }
         items.put(Tag::Orphans, self.orphans, b"");
+        self.guard.hand_on(|piece| match piece {
+            Piece::Term(words) => items.put(Tag::Term, 0, words.map(u64::to_ne_bytes).as_flattened()),
+            Piece::Group(name, term, files) => {
+                items.put(Tag::Group, term, name);
+                files.iter().flatten().for_each(|&fd| keep(&mut items, Tag::GroupFile, fd, b""));
+            }
+            Piece::Messages(messages) => items.put(Tag::Messages, 0, messages),
+            Piece::Watchdog(fd, timeout) => keep(&mut items, Tag::Watchdog, fd, &timeout.to_ne_bytes()),
+        });
         // SAFETY: a C string; the descriptor is new.
         let memory = sys::owned(unsafe { libc::memfd_create(c"keeper".as_ptr(), 0) })?;
         let mut memory = File::from(memory);
@@ -175,8 +187,13 @@ pub(crate) fn handed(members: Members) -> Option<(Config, File, Handed)> {
     let program = std::env::current_exe().ok()?;
     let mut config =
         Config { daemon: Vec::new(), state: Default::default(), notify: None, init: false, members };
-    let mut handed =
-        Handed { inherited: Inherited::default(), orphans: 0, bank: Vec::new(), logs: Vec::new() };
+    let mut handed = Handed {
+        inherited: Inherited::default(),
+        orphans: 0,
+        bank: Vec::new(),
+        logs: Vec::new(),
+        guard: guard::Handed::default(),
+    };
     let (mut lock, mut pipe) = (None, None);
     for (tag, value, bytes) in items.iter() {
         // SAFETY: left open for this process, and named once.
@@ -196,6 +213,19 @@ pub(crate) fn handed(members: Members) -> Option<(Config, File, Handed)> {
             Some(Tag::Bank) => handed.bank.push((bytes.to_vec(), fd())),
             Some(Tag::Pipe) => pipe = bytes.try_into().ok().map(|slot| (u32::from_ne_bytes(slot), fd())),
             Some(Tag::Segment) => handed.logs.extend(pipe.take().map(|(slot, pipe)| (slot, pipe, fd()))),
+            Some(Tag::Term) => handed.guard.term = words(bytes),
+            Some(Tag::Group) => handed.guard.groups.push(HandedGroup {
+                name: bytes.to_vec(),
+                term: value,
+                files: Vec::new(),
+                messages: Vec::new(),
+            }),
+            Some(Tag::GroupFile) => handed.guard.groups.last_mut()?.files.push(fd()),
+            Some(Tag::Messages) => handed.guard.groups.last_mut()?.messages = bytes.to_vec(),
+            Some(Tag::Watchdog) => {
+                let timeout = bytes.try_into().map_or(0, u32::from_ne_bytes);
+                handed.guard.watchdog = Some((fd(), timeout));
+            }
             None => {}
         }
     }
@@ -208,8 +238,13 @@ impl Handed {
     pub fn move_above(&mut self, least: RawFd) {
         let logs = self.logs.iter_mut().flat_map(|(_, pipe, segment)| [pipe, segment]);
         let held = self.bank.iter_mut().map(|(_, fd)| fd).chain(logs);
-        held.for_each(|fd| sys::move_above(fd, least));
+        held.chain(self.guard.descriptors()).for_each(|fd| sys::move_above(fd, least));
     }
+}
+
+fn words(bytes: &[u8]) -> Option<[u64; 5]> {
+    let (words, _) = bytes.as_chunks::<8>();
+    words.iter().map(|word| u64::from_ne_bytes(*word)).collect::<Vec<_>>().try_into().ok()
 }
 
 // ---- the memory file ------------------------------------------------------------------------------------------------
@@ -234,6 +269,11 @@ enum Tag {
     Bank,
     Pipe,
     Segment,
+    Term,
+    Group,
+    GroupFile,
+    Messages,
+    Watchdog,
 }
 
 impl Tag {
@@ -241,7 +281,7 @@ impl Tag {
         use Tag::*;
         let all = [
             Daemon, State, Notify, Init, SoftFiles, HardFiles, Slack, Blocked, Orphans, Lock, Bank, Pipe,
-            Segment,
+            Segment, Term, Group, GroupFile, Messages, Watchdog,
         ];
         all.into_iter().find(|tag| *tag as u8 == number)
     }

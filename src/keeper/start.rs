@@ -54,6 +54,9 @@ impl std::fmt::Display for Failure {
     }
 }
 
+/// What a start fails with whose group is not bound to a term that stands.
+pub(crate) const NO_RIGHT: Failure = Failure { step: Step::Guard, errno: libc::ESTALE };
+
 impl Failure {
     fn at(step: Step) -> impl Fn(io::Error) -> Failure {
         move |e| Failure { step, errno: e.raw_os_error().unwrap_or(libc::EIO) }
@@ -74,6 +77,8 @@ pub(crate) struct Start<'a> {
     pub output: Option<RawFd>,
     pub cgroup: Option<RawFd>,
     pub extras: &'a [(u32, OwnedFd)],
+    /// Its group is bound to a term that stands: what wants that may be started.
+    pub bound: bool,
 }
 
 /// A child just cloned.
@@ -347,6 +352,9 @@ fn load(slot: &mut Slot, start: &Start) -> Result<Job, Failure> {
     };
     let image = Checked::new(&buffer[..length]).ok_or(failure(libc::EBADMSG))?;
     let (head, limits, groups) = (image.head, image.limits_at(), image.groups_at());
+    if head.flags & crate::image::BOUND != 0 && !start.bound {
+        return Err(NO_RIGHT);
+    }
     let additions_at = length;
     let table_at = (length + start.additions.len()).next_multiple_of(8);
     let added = start.additions.iter().filter(|&&b| b == 0).count();
@@ -399,6 +407,7 @@ fn load(slot: &mut Slot, start: &Start) -> Result<Job, Failure> {
         window_end: 3,
         cgroup: -1,
         own_pid: own_pid.map_or(std::ptr::null_mut(), |at| base.cast_mut().wrapping_add(at)),
+        keeper: std::process::id(),
         inherited: Inherited::default(),
     })
 }
@@ -429,7 +438,7 @@ mod tests {
         let image = Image { program: text(program), arguments, ..Image::default() }.encode();
         let source = Source::Bytes(&image);
         let additions = b"X=7\0LISTEN_PID=##########\0";
-        let start = Start { image: source, additions, output: None, cgroup: None, extras: &[] };
+        let start = Start { image: source, additions, output: None, cgroup: None, extras: &[], bound: false };
         let child = starter.start(&start, sys::now()).expect("cloned");
         let mut status = 0;
         // SAFETY: waits for the child above.

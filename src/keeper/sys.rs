@@ -307,6 +307,14 @@ pub(crate) fn since_boot() -> u64 {
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
 }
 
+/// Nanoseconds of the wall clock since 1970.
+pub(crate) fn wall() -> i64 {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes to `t`.
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &mut t) };
+    t.tv_sec * 1_000_000_000 + t.tv_nsec
+}
+
 /// Nanoseconds of a clock tick.
 pub(crate) fn tick() -> u64 {
     // SAFETY: plain call.

@@ -12,6 +12,15 @@ pub fn now() -> Time {
     Time(t.tv_sec as u64 * 1000 + t.tv_nsec as u64 / 1_000_000)
 }
 
+/// Milliseconds of the clock that goes on while the machine is suspended (CLOCK_BOOTTIME): the cluster's. Not shared
+/// between boots or machines.
+pub fn lasting() -> Time {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `t` is a valid place to write to; CLOCK_BOOTTIME exists since Linux 2.6.39.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut t) };
+    Time(t.tv_sec as u64 * 1000 + t.tv_nsec as u64 / 1_000_000)
+}
+
 /// Milliseconds since 1970, UTC. For people only: it may jump.
 pub fn wall() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)

@@ -10,7 +10,7 @@ use std::io;
 use std::time::Duration;
 
 /// Variable that marks the processes of a generation: `path#generation`.
-pub(super) const MARK: &str = "WOODWARD_CHILD";
+pub(super) use woodward_keeper::wire::MARK;
 
 /// The processes of one generation.
 #[derive(Clone, Debug)]

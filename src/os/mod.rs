@@ -297,6 +297,9 @@ pub struct Program {
     pub resources: Resources,
     /// What it may do.
     pub sandbox: Sandbox,
+    /// Of a failover group: started only while the right of its group stands (see [`guard`]), and killed by the kernel
+    /// when the keeper dies.
+    pub bound: bool,
 }
 
 /// One process to be started in the control group of one generation of one child.

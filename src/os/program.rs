@@ -61,6 +61,7 @@ pub(super) fn image(program: &Program, file: &Path) -> Result<Image, SpawnError>
         nice: identity.nice,
         oom_score_adjust: identity.oom_score_adjust,
         limits: identity.limits.iter().map(|&(what, soft, hard)| (number(what), soft, hard)).collect(),
+        bound: program.bound,
     })
 }
 
