@@ -60,6 +60,7 @@ pub async fn of(file: &Path, os: &Os) -> Result<OwnedFd, Problem> {
             stdin: Stdin::Null,
             resources: Default::default(),
             sandbox: Default::default(),
+            bound: false,
         }),
         generation,
         role: Role::Main,

@@ -193,6 +193,13 @@ impl Group {
         text.lines().filter_map(|pid| pid.parse().ok()).collect()
     }
 
+    /// The processes in it and below it.
+    pub fn all_processes(&self) -> Vec<i32> {
+        let below = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let below = below.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| Group::new(e.path()));
+        self.processes().into_iter().chain(below.flat_map(|group| group.all_processes())).collect()
+    }
+
     /// A signal to each process in it.
     pub fn signal(&self, signal: i32) {
         for pid in self.processes() {

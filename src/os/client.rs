@@ -26,6 +26,7 @@ use woodward_keeper::wire::{self, Order, Records, Report, State, Status};
 use super::bank::Bank;
 use super::cgroup::{Cgroups, Group};
 use super::family::{self, Family};
+use super::guard;
 use super::limits::Limits;
 use super::slots::{Commanded, Slot, Stage, Staging, Table};
 use super::socket::{Descriptor, malformed, receive, set_nonblocking};
@@ -46,6 +47,7 @@ pub(super) struct Client {
     pub state: Mutex<Table>,
     pub inbox: mpsc::UnboundedSender<Local>,
     pub found: Vec<Found>,
+    pub guard: guard::Watch,
 }
 
 /// What this side tells itself.
@@ -107,6 +109,7 @@ impl Client {
         let (mut keeper, mut page, mut ended) = (0, None, false);
         let mut table = Table::default();
         let (mut found, mut banked) = (Vec::new(), Vec::new());
+        let (mut standing, mut bound) = (None, Vec::new());
         while !ended {
             let (length, descriptors) = receive(&channel, &mut buffer).await?;
             let mut descriptors = descriptors.into_iter();
@@ -121,6 +124,10 @@ impl Client {
                     Report::Entry { slot, generation, state, pid, name } => {
                         found.extend(table.enter(slot, generation, state, pid, name));
                     }
+                    Report::Guard(guard) => standing = Some(guard),
+                    Report::Bound { group, term } => {
+                        bound.push((Arc::from(String::from_utf8_lossy(group)), term));
+                    }
                     Report::End => ended = true,
                     _ => {}
                 }
@@ -133,6 +140,7 @@ impl Client {
         let (inbox, locals) = mpsc::unbounded_channel();
         let (signals, receiver) = mpsc::unbounded_channel();
         (table.signals, table.receiver) = (Some(signals), Some(receiver));
+        let guard = guard::Watch::new(keeper, standing, bound, cgroups.as_ref());
         let client = Arc::new(Client {
             channel: channel.clone(),
             keeper,
@@ -145,6 +153,7 @@ impl Client {
             state: Mutex::new(table),
             inbox,
             found,
+            guard,
         });
         {
             let mut table = client.lock();
@@ -304,6 +313,7 @@ async fn serve(
         }
     }
     if let Some(client) = client.upgrade() {
+        client.unguarded().await;
         // Whoever waits for signals learns that there will be none.
         client.lock().signals = None;
     }
@@ -342,7 +352,8 @@ impl Client {
                 Report::Logs if self.turn.is_daemons() => self.turned.notify_one(),
                 // We did not answer for a while.
                 Report::Logs => self.order(&mut self.lock(), &Order::Logs, Vec::new()),
-                Report::Hello { .. } | Report::Bank { .. } | Report::End => {}
+                Report::Guard(standing) => self.guard.heard(standing),
+                Report::Hello { .. } | Report::Bank { .. } | Report::Bound { .. } | Report::End => {}
             }
         }
         Ok(())

@@ -76,6 +76,33 @@ pub(super) fn marked(mark: &str) -> Vec<i32> {
     pids.filter(|&pid| is_marked(pid, mark)).collect()
 }
 
+/// Every process of a tree, by its mark.
+pub(super) fn of_tree(tree: &str) -> Vec<i32> {
+    let mark = format!("{MARK}={tree}/");
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_of_it = |pid: &i32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|&b| b == 0).any(|variable| variable.starts_with(mark.as_bytes()))
+    };
+    pids.filter(is_of_it).collect()
+}
+
+/// Kills everything of a tree, again and again, and returns when nothing is left.
+pub(super) async fn tree_cleared(tree: &str) {
+    loop {
+        let left = of_tree(tree);
+        if left.is_empty() {
+            return;
+        }
+        for pid in left {
+            // SAFETY: plain call.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 fn is_marked(pid: i32, mark: &str) -> bool {
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     let mark = format!("{MARK}={mark}");

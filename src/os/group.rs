@@ -5,7 +5,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use super::Os;
-use super::cgroup::Group;
+use super::cgroup::{Cgroups, Group};
+use super::client::Client;
 
 /// The directory above those of all children of a tree. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -14,15 +15,35 @@ pub struct TreeGroup(Group);
 impl Os {
     /// The control group of a tree; `None`: there are no control groups here.
     pub fn tree_group(&self, tree: &str) -> Option<TreeGroup> {
-        Some(TreeGroup(self.client.cgroups.as_ref()?.tree(tree)))
+        self.client.tree_group(tree)
+    }
+}
+
+impl Client {
+    pub fn tree_group(&self, tree: &str) -> Option<TreeGroup> {
+        Some(TreeGroup::of(self.cgroups.as_ref()?, tree))
     }
 }
 
 impl TreeGroup {
+    pub(super) fn of(cgroups: &Cgroups, tree: &str) -> TreeGroup {
+        TreeGroup(cgroups.tree(tree))
+    }
+
     /// Makes it, if need be, and opens the file that ends everything in it when a `1` is written to it.
     pub fn kill_file(&self) -> io::Result<OwnedFd> {
         fs::create_dir_all(self.0.directory())?;
         File::options().write(true).open(self.0.directory().join("cgroup.kill")).map(OwnedFd::from)
+    }
+
+    /// The file that says whether somebody is in it.
+    pub fn events_file(&self) -> io::Result<OwnedFd> {
+        File::open(self.0.directory().join("cgroup.events")).map(OwnedFd::from)
+    }
+
+    /// Everything in it and below it.
+    pub fn processes(&self) -> Vec<i32> {
+        self.0.all_processes()
     }
 
     /// SIGKILL to everything in it.

@@ -12,6 +12,7 @@ mod client;
 pub mod clock;
 mod family;
 mod group;
+pub mod guard;
 mod limits;
 pub mod memory;
 #[cfg(feature = "full")]
@@ -390,6 +391,9 @@ pub enum SpawnError {
     /// No such group.
     #[error("group {0}: not known on this host")]
     NoGroup(String),
+    /// Of a failover group whose right to run here is over, or has not begun.
+    #[error("this node has no right to run it: the deadline has passed")]
+    NoRight,
     /// A step between clone and exec failed, or the clone itself.
     #[error("{step}: {source}")]
     Step {

@@ -159,6 +159,9 @@ pub(super) fn explain(program: &Program, file: &Path, step: u8, errno: i32) -> S
     let at =
         |what: &str, value: &Option<String>| format!("{what} {}", value.as_deref().unwrap_or("of woodward"));
     let step = match Step::from_number(step) {
+        Some(Step::Guard) => {
+            return SpawnError::NoRight;
+        }
         Some(Step::Execute) => {
             let whole = directory.join(file);
             match (errno, interpreter(&whole)) {

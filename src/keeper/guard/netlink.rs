@@ -166,6 +166,8 @@ mod tests {
         bytes[6..8].copy_from_slice(&5u16.to_ne_bytes());
         bytes[20..24].copy_from_slice(&i32::MAX.to_ne_bytes());
         assert!(exchange(&socket, &bytes).is_err());
-        assert_eq!(exchange(&socket, &[]), Ok(()));
+        // One that says nothing.
+        bytes[4..6].copy_from_slice(&NLMSG_NOOP.to_ne_bytes());
+        assert_eq!(exchange(&socket, &bytes), Ok(()));
     }
 }
