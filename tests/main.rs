@@ -7,6 +7,7 @@ mod availability;
 mod bed;
 mod chaos;
 mod cli;
+mod cluster;
 mod health;
 mod import;
 mod init;

@@ -1,0 +1,113 @@
+//! Whatever fails, at most one host works on a group, and somebody does again.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use super::bed::{HOSTS, Judged, now};
+use super::fault::{Fault, Outcome};
+use super::site::{Rhythm, Site};
+use crate::random::Random;
+
+/// The witness has seen no two hosts at once and, over the network, nothing with an old token.
+fn check(site: &Site, since: f64, what: &str) -> Vec<Judged> {
+    let judged = site.bed.verdict(since);
+    for found in &judged {
+        let over_the_network = !found.group.ends_with("/local");
+        let wrong = found.overlaps + found.stale + if over_the_network { found.waking } else { 0 };
+        assert_eq!(wrong, 0, "{what}: {found:#?}\n{}", site.bed.report());
+    }
+    judged
+}
+
+/// One fault from a calm start, with perhaps a second one beside it, until all groups are at work again.
+fn suffer(site: &Site, fault: &Fault, group: &str, lasts: Duration, beside: Option<(&Fault, &str)>) {
+    let bed = &site.bed;
+    bed.wait("etcd on all hosts", |bed| bed.all_of_etcd());
+    site.wait_for_work();
+    let h = site.owner(group);
+    let beside = beside.filter(|(_, host)| *host != h);
+    let before = now();
+    println!("{before:.3} {fault:?} of {h}, which has {group}, for {lasts:?}; beside it {beside:?}");
+    fault.inflict(site, &h, group);
+    if let Some((fault, host)) = beside {
+        fault.inflict(site, host, group);
+    }
+    match fault.outcome() {
+        Outcome::Elsewhere if beside.is_none() => {
+            bed.wait(&format!("another than {h} to work on {group} ({fault:?})"), |bed| {
+                bed.active(group).is_some_and(|work| work.host != h && work.at > before)
+            });
+        }
+        Outcome::Nowhere => {
+            bed.wait(&format!("nobody to work on {group} ({fault:?})"), |bed| {
+                bed.active(group).is_none() && bed.active(&format!("{group}/local")).is_none()
+            });
+            sleep(lasts);
+            assert_eq!(bed.active(group), None, "{fault:?}\n{}", bed.report());
+        }
+        _ => sleep(lasts),
+    }
+    println!("{:.3} mended", now());
+    if let Some((fault, host)) = beside {
+        fault.mend(site, host);
+    }
+    fault.mend(site, &h);
+    let mended = now();
+    site.wait_for_work();
+    println!("{:.3} at work, {:.1} s after", now(), now() - mended);
+    check(site, before, &format!("{fault:?} of {h}, {beside:?}"));
+}
+
+/// How often groups have changed hands: no more than faults, mends and what they bring about explain.
+fn check_moves(judged: &[Judged], faults: usize) {
+    for found in judged.iter().filter(|found| !found.group.ends_with("/local")) {
+        let mut tokens: Vec<u64> = found.spans.iter().map(|span| span.1).collect();
+        tokens.dedup();
+        println!("{}: {} writes, {} epochs", found.group, found.writes, tokens.len());
+        assert!(tokens.len() <= 4 * faults + 2, "{} epochs of {} in {faults} faults", tokens.len(), found.group);
+    }
+}
+
+/// All faults; of them only those that `FAILOVER_ONLY` names, separated by commas.
+fn faults() -> Vec<Fault> {
+    let only = std::env::var("FAILOVER_ONLY").ok();
+    let named = |fault: &Fault| {
+        let name = format!("{fault:?}");
+        only.as_ref().is_none_or(|only| only.split(',').any(|word| name.split('(').next() == Some(word)))
+    };
+    Fault::all().into_iter().filter(named).collect()
+}
+
+#[test]
+#[ignore = "until `woodward run` takes part in a cluster"]
+fn whatever_fails_at_most_one_host_works_and_one_does_again() {
+    let site = Site::up("proof", &["g"], &Rhythm::Fast);
+    let (start, faults) = (now(), faults());
+    for fault in &faults {
+        suffer(&site, fault, "g", Duration::from_secs(3), None);
+    }
+    check_moves(&check(&site, start, "in all"), faults.len());
+}
+
+/// Of `FAILOVER_SEED` and for `FAILOVER_FOR` seconds; without them for a short while.
+#[test]
+#[ignore = "until `woodward run` takes part in a cluster"]
+fn random_faults_never_make_two_hosts_work_at_once() {
+    let setting = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let seed = setting("FAILOVER_SEED").unwrap_or(1);
+    let until = now() + setting("FAILOVER_FOR").unwrap_or(30) as f64;
+    let groups = ["a", "b", "c"];
+    let site = Site::up("nemesis", &groups, &Rhythm::Fast);
+    let (all, start, mut random, mut faults) = (faults(), now(), Random::new(seed), 0);
+    println!("seed {seed}");
+    while now() < until {
+        let (fault, group) = (random.pick(&all), random.pick(&groups));
+        let lasts = Duration::from_millis(300 + random.next() % 6000);
+        let (second, host, both) = (random.pick(&Fault::beside()), random.pick(&HOSTS), random.chance(25));
+        suffer(&site, &fault, group, lasts, both.then_some((&second, host)));
+        sleep(Duration::from_millis(random.next() % 2000));
+        faults += 1;
+    }
+    println!("seed {seed}: {faults} faults");
+    check_moves(&check(&site, start, "in all"), faults);
+}
