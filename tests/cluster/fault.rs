@@ -108,13 +108,25 @@ impl Fault {
 
     /// Those that may happen to a second host at the same time.
     pub fn beside() -> Vec<Fault> {
-        vec![PowerOff, Freeze, FreezeAndCut, DaemonKilled, DaemonStopped, KeeperKilled, KeeperStopped, Starved, Flapping]
+        vec![
+            PowerOff,
+            Freeze,
+            FreezeAndCut,
+            DaemonKilled,
+            DaemonStopped,
+            KeeperKilled,
+            KeeperStopped,
+            Starved,
+            Flapping,
+        ]
     }
 
     /// What must come of it.
     pub fn outcome(&self) -> Outcome {
         match self {
-            PowerOff | PowerOffOfTheLeader | Freeze | FreezeAndCut | Dumb | Deaf | Minority => Outcome::Elsewhere,
+            PowerOff | PowerOffOfTheLeader | Freeze | FreezeAndCut | Dumb | Deaf | Minority => {
+                Outcome::Elsewhere
+            }
             ExecHangs | ForkBomb | DiskFull | KeeperKilled | KeeperStopped | GivesUp => Outcome::Elsewhere,
             // The stopped keeper's services run on; nobody hears them any more.
             KeeperStoppedDaemonKilled => Outcome::Elsewhere,

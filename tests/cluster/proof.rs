@@ -64,7 +64,12 @@ fn check_moves(judged: &[Judged], faults: usize) {
         let mut tokens: Vec<u64> = found.spans.iter().map(|span| span.1).collect();
         tokens.dedup();
         println!("{}: {} writes, {} epochs", found.group, found.writes, tokens.len());
-        assert!(tokens.len() <= 4 * faults + 2, "{} epochs of {} in {faults} faults", tokens.len(), found.group);
+        assert!(
+            tokens.len() <= 4 * faults + 2,
+            "{} epochs of {} in {faults} faults",
+            tokens.len(),
+            found.group
+        );
     }
 }
 
