@@ -3,10 +3,14 @@
 //!
 //! | rule | room |
 //! |---|---|
+//! | etcd | [`etcd`] |
 //! | keys and values as a store writes them | [`words`] |
 //! | in this process, for tests and embedders | [`memory`] |
 
+pub mod etcd;
+pub mod http;
 pub mod memory;
+pub mod tls;
 pub mod words;
 
 use std::future::Future;
