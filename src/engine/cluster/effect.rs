@@ -5,7 +5,7 @@ use crate::event::ReqId;
 use crate::time::Time;
 
 /// An order, an answer, or something to tell.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
     /// Read the whole register and watch it from there. Outcome: `Read`, or `Lost` later.
     Read,

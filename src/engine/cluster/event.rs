@@ -6,7 +6,7 @@ use crate::event::ReqId;
 
 /// An outcome, news of the register, a request, or the passing of time. What belongs to a term or an epoch that is over is
 /// dropped.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// The whole register as of `revision`; the answer to [`super::Effect::Read`].
     Read {
@@ -121,7 +121,7 @@ pub enum Down {
 }
 
 /// What people ask for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
     /// A group on another node; `None`: on the next best.
     Move {
@@ -162,6 +162,11 @@ pub enum Request {
     Start {
         /// Which.
         group: Name,
+    },
+    /// A person has made sure that a node is off: as good as fencing it.
+    Confirm {
+        /// Which.
+        node: Name,
     },
     /// This node stops: its groups go to others, then [`super::Effect::Left`].
     Leave,

@@ -4,7 +4,7 @@ use super::register::Why;
 use super::{Epoch, Name, Term};
 
 /// Something that has happened, on this node or seen from it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Fact {
     /// This node is a member.
     Joined {
@@ -90,6 +90,21 @@ pub enum Fact {
         group: Name,
         /// Of each node why not.
         why: String,
+    },
+    /// It was killed and does not end: nobody else starts it.
+    Stuck {
+        /// Which.
+        group: Name,
+        /// Its token.
+        epoch: Epoch,
+    },
+    /// The register is older than what was seen of it (it was restored or emptied): nothing runs by it until it has gone
+    /// beyond that, or a person has started this node anew.
+    StoreOlder {
+        /// Its revision.
+        revision: u64,
+        /// What was seen.
+        seen: u64,
     },
     /// A node was fenced, or not.
     Fenced {

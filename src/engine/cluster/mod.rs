@@ -26,21 +26,40 @@
 //! | what a group asks for | [`group`] |
 //! | this node's part, what outlives its daemon, what people see | [`config`] |
 //! | keys, values, transactions; what is known of them here | [`register`] |
+//! | the machine: one turn, and which room has which rule | [`cluster`] |
+//! | where a group may run, and why not | [`place`] |
+//! | what would happen if | [`foresee`] |
 //! | what wakes a cluster, what it asks for, what it tells | [`event`], [`effect`], [`fact`] |
 
+mod cluster;
 pub mod config;
+mod desk;
 pub mod effect;
 pub mod event;
 pub mod fact;
+mod failback;
+mod fencing;
+pub mod foresee;
 pub mod group;
+mod groups;
+mod handover;
+mod owners;
+pub mod place;
+mod reading;
 pub mod register;
+mod requests;
+mod scribe;
+mod sight;
+mod term;
 pub mod timing;
 
-pub use config::{Config, Saved, Sight, View};
+pub use cluster::Cluster;
+pub use config::{Config, Held, Saved, Sight, View};
 pub use effect::Effect;
 pub use event::{Answer, Down, Event, Request};
 pub use fact::Fact;
-pub use group::Group;
+pub use foresee::Foreseen;
+pub use group::{Fencing, Group};
 pub use register::{Condition, Key, Register, Transaction, Value, Write};
 pub use timing::Timing;
 

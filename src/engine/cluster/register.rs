@@ -8,6 +8,7 @@
 //! group/G/state     starting, active, stopping, down (why)              for people and for failback; no decision about safety
 //! group/G/avoid/N   why it shall not run there for a while              by N, and taken away by N when its time is over
 //! group/G/move      a person wants it on another node                   taken away by the owner
+//! group/G/probe     whether a better node could run it, and its answer  asked by the owner, answered by that node
 //! maintenance       who wants nothing to move, and why                  by a person
 //! ```
 
@@ -31,6 +32,8 @@ pub enum Key {
     Avoid(Name, Name),
     /// `group/G/move`
     Move(Name),
+    /// `group/G/probe`
+    Probe(Name),
     /// `maintenance`
     Maintenance,
 }
@@ -46,10 +49,12 @@ pub enum Value {
     Owner(Owner),
     /// Of [`Key::State`].
     State(State),
-    /// Of [`Key::Avoid`]: why.
-    Avoid(String),
+    /// Of [`Key::Avoid`].
+    Avoid(Avoid),
     /// Of [`Key::Move`].
     Move(Wish),
+    /// Of [`Key::Probe`].
+    Probe(Probe),
     /// Of [`Key::Drained`] and [`Key::Maintenance`].
     Order(Order),
 }
@@ -59,7 +64,7 @@ pub enum Value {
 pub struct Member {
     /// One more with each joining and each takeover.
     pub term: Term,
-    /// Who has ended this node's term; `None`: it stands.
+    /// Who has ended this node's term; itself: it left in order; `None`: the term stands.
     pub fenced: Option<Name>,
     /// Its rhythm.
     pub timing: Timing,
@@ -114,6 +119,8 @@ pub enum Why {
     Rollback(String),
     /// It follows a group it is to be with, or makes room for one it must not be with.
     Follows(Name),
+    /// A person stopped it, or it is done; its last words. Nobody has it until a person starts it.
+    Stopped(String),
     /// No node is able: each was tried and avoided, or is away. The sentence says of each node why not.
     Broken(String),
 }
@@ -153,6 +160,26 @@ pub struct Wish {
     pub to: Option<Name>,
     /// Whose wish.
     pub order: Order,
+}
+
+/// A group gave up on a node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Avoid {
+    /// Its last words.
+    pub why: String,
+    /// Wall clock, milliseconds since 1970; for people.
+    pub since: u64,
+}
+
+/// The owner of a group asks a better node whether the group could run there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Probe {
+    /// The better node.
+    pub node: Name,
+    /// Of the ownership under which it is asked.
+    pub epoch: Epoch,
+    /// The answer, once there is one; else why not.
+    pub result: Option<Result<(), String>>,
 }
 
 /// A person's word.
@@ -216,6 +243,51 @@ impl Register {
     pub fn owner(&self, group: &Name) -> Option<(Epoch, &Owner)> {
         match self.entries.get(&Key::Owner(group.clone())) {
             Some((revision, Value::Owner(owner))) => Some((Epoch(*revision), owner)),
+            _ => None,
+        }
+    }
+
+    /// What stands under a key.
+    pub fn get(&self, key: &Key) -> Option<&Value> {
+        self.entries.get(key).map(|(_, value)| value)
+    }
+
+    /// Why a group shall not run on a node.
+    pub fn avoids(&self, group: &Name, node: &Name) -> Option<&str> {
+        match self.get(&Key::Avoid(group.clone(), node.clone()))? {
+            Value::Avoid(avoid) => Some(&avoid.why),
+            _ => None,
+        }
+    }
+
+    /// Who drained a node.
+    pub fn drained(&self, node: &Name) -> Option<&Order> {
+        match self.get(&Key::Drained(node.clone()))? {
+            Value::Order(order) => Some(order),
+            _ => None,
+        }
+    }
+
+    /// Who wants nothing to happen by itself.
+    pub fn maintenance(&self) -> Option<&Order> {
+        match self.get(&Key::Maintenance)? {
+            Value::Order(order) => Some(order),
+            _ => None,
+        }
+    }
+
+    /// Whether a person wants a group elsewhere.
+    pub fn wish(&self, group: &Name) -> Option<&Wish> {
+        match self.get(&Key::Move(group.clone()))? {
+            Value::Move(wish) => Some(wish),
+            _ => None,
+        }
+    }
+
+    /// Whether a better node is asked for a group, and what it says.
+    pub fn probe(&self, group: &Name) -> Option<&Probe> {
+        match self.get(&Key::Probe(group.clone()))? {
+            Value::Probe(probe) => Some(probe),
             _ => None,
         }
     }
