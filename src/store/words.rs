@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use woodward_engine::cluster::register::{Member, Order, Owner, Phase, State, Why, Wish};
+use woodward_engine::cluster::register::{Avoid, Member, Order, Owner, Phase, Probe, State, Why, Wish};
 use woodward_engine::cluster::{Epoch, Key, Name, Term, Timing, Value};
 
 /// Where the keys of one cluster begin: several share a store without seeing each other.
@@ -51,6 +51,7 @@ impl Prefix {
             Key::State(group) => format!("{prefix}group/{group}/state"),
             Key::Avoid(group, node) => format!("{prefix}group/{group}/avoid/{node}"),
             Key::Move(group) => format!("{prefix}group/{group}/move"),
+            Key::Probe(group) => format!("{prefix}group/{group}/probe"),
             Key::Maintenance => format!("{prefix}maintenance"),
         }
     }
@@ -69,6 +70,7 @@ impl Prefix {
             ["group", group, "state"] => Key::State(group.into()),
             ["group", group, "avoid", node] => Key::Avoid(group.into(), node.into()),
             ["group", group, "move"] => Key::Move(group.into()),
+            ["group", group, "probe"] => Key::Probe(group.into()),
             ["maintenance"] => Key::Maintenance,
             _ => return None,
         })
@@ -91,7 +93,10 @@ pub fn value(value: &Value) -> String {
         Value::Beat(beat) => serde_json::to_string(beat),
         Value::Owner(owner) => serde_json::to_string(&OwnerWords::from(owner)),
         Value::State(state) => serde_json::to_string(&StateWords::from(state)),
-        Value::Avoid(why) => serde_json::to_string(&AvoidWords { why: why.clone() }),
+        Value::Avoid(avoid) => {
+            serde_json::to_string(&AvoidWords { why: avoid.why.clone(), since: avoid.since })
+        }
+        Value::Probe(probe) => serde_json::to_string(&ProbeWords::from(probe)),
         Value::Move(wish) => serde_json::to_string(&WishWords::from(wish)),
         Value::Order(order) => serde_json::to_string(&OrderWords::from(order)),
     };
@@ -109,7 +114,11 @@ fn read_value(key: &Key, value: &[u8]) -> Result<Value, String> {
         Key::Beat(_) => Value::Beat(words(value)?),
         Key::Owner(_) => Value::Owner(words::<OwnerWords>(value)?.into()),
         Key::State(_) => Value::State(words::<StateWords>(value)?.into()),
-        Key::Avoid(..) => Value::Avoid(words::<AvoidWords>(value)?.why),
+        Key::Avoid(..) => {
+            let AvoidWords { why, since } = words(value)?;
+            Value::Avoid(Avoid { why, since })
+        }
+        Key::Probe(_) => Value::Probe(words::<ProbeWords>(value)?.into()),
         Key::Move(_) => Value::Move(words::<WishWords>(value)?.into()),
         Key::Drained(_) | Key::Maintenance => Value::Order(words::<OrderWords>(value)?.into()),
     })
@@ -171,6 +180,9 @@ enum WhyWords {
     Follows {
         group: String,
     },
+    Stopped {
+        words: String,
+    },
     Broken {
         words: String,
     },
@@ -200,6 +212,23 @@ enum PhaseWords {
 #[derive(Serialize, Deserialize)]
 struct AvoidWords {
     why: String,
+    #[serde(default)]
+    since: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ProbeWords {
+    node: String,
+    epoch: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    answer: Option<AnswerWords>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum AnswerWords {
+    Able,
+    Unable(String),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -293,6 +322,7 @@ impl From<&Why> for WhyWords {
             Why::Failback => WhyWords::Failback,
             Why::Rollback(words) => WhyWords::Rollback { words: words.clone() },
             Why::Follows(group) => WhyWords::Follows { group: group.to_string() },
+            Why::Stopped(words) => WhyWords::Stopped { words: words.clone() },
             Why::Broken(words) => WhyWords::Broken { words: words.clone() },
         }
     }
@@ -312,6 +342,7 @@ impl From<WhyWords> for Why {
             WhyWords::Failback => Why::Failback,
             WhyWords::Rollback { words } => Why::Rollback(words),
             WhyWords::Follows { group } => Why::Follows(group.into()),
+            WhyWords::Stopped { words } => Why::Stopped(words),
             WhyWords::Broken { words } => Why::Broken(words),
         }
     }
@@ -348,6 +379,26 @@ impl From<StateWords> for State {
             stop_took: words.stop_took,
             since: words.since,
         }
+    }
+}
+
+impl From<&Probe> for ProbeWords {
+    fn from(probe: &Probe) -> Self {
+        let answer = probe.result.as_ref().map(|result| match result {
+            Ok(()) => AnswerWords::Able,
+            Err(why) => AnswerWords::Unable(why.clone()),
+        });
+        ProbeWords { node: probe.node.to_string(), epoch: probe.epoch.0, answer }
+    }
+}
+
+impl From<ProbeWords> for Probe {
+    fn from(words: ProbeWords) -> Self {
+        let result = words.answer.map(|answer| match answer {
+            AnswerWords::Able => Ok(()),
+            AnswerWords::Unable(why) => Err(why),
+        });
+        Probe { node: words.node.into(), epoch: Epoch(words.epoch), result }
     }
 }
 
@@ -402,7 +453,20 @@ mod tests {
             (Key::Beat(h1.clone()), Value::Beat(7)),
             (Key::Drained(h1.clone()), Value::Order(order())),
             (Key::Maintenance, Value::Order(Order::default())),
-            (Key::Avoid(db.clone(), h1.clone()), Value::Avoid("gave up".to_owned())),
+            (Key::Avoid(db.clone(), h1.clone()), Value::Avoid(Avoid { why: "gave up".to_owned(), since: 2 })),
+            (Key::Probe(db.clone()), Value::Probe(Probe { node: h1.clone(), epoch: Epoch(7), result: None })),
+            (
+                Key::Probe(db.clone()),
+                Value::Probe(Probe { node: h1.clone(), epoch: Epoch(7), result: Some(Ok(())) }),
+            ),
+            (
+                Key::Probe(db.clone()),
+                Value::Probe(Probe {
+                    node: h1.clone(),
+                    epoch: Epoch(7),
+                    result: Some(Err("no disk".to_owned())),
+                }),
+            ),
             (Key::Move(db.clone()), Value::Move(Wish { to: None, order: order() })),
             (Key::Move(db.clone()), Value::Move(Wish { to: Some(h1.clone()), order: Order::default() })),
         ];
@@ -424,6 +488,7 @@ mod tests {
             Why::Failback,
             Why::Rollback("not ready".to_owned()),
             Why::Follows(db.clone()),
+            Why::Stopped("it is done".to_owned()),
             Why::Broken("h1: gave up".to_owned()),
         ];
         for why in whys {

@@ -88,7 +88,7 @@ impl Cluster {
         let Some(at) = self.pending.iter().position(|p| p.id == id) else { return };
         let pending = self.pending.remove(at);
         if let Answer::Done(revision) = answer {
-            if revision <= pending.seen {
+            if revision < pending.seen {
                 if let What::Request(id) = pending.what {
                     fx.push(Effect::Reply {
                         id,

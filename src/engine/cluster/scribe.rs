@@ -29,7 +29,9 @@ impl Cluster {
 
     fn note_group(&mut self, i: usize, draft: &mut Draft) {
         let group = self.config.groups[i].name.clone();
-        if let Some((revision, answer)) = self.probe_to_answer(i) {
+        let answer = self.probe_to_answer(i);
+        let answers = answer.is_some();
+        if let Some((revision, answer)) = answer {
             draft.require(Key::Probe(group.clone()), revision);
             draft.put(Key::Probe(group.clone()), answer);
         }
@@ -37,7 +39,8 @@ impl Cluster {
             draft.require(Key::Owner(group.clone()), state.epoch.0);
             draft.put(Key::State(group.clone()), Value::State(state));
         }
-        let Some(node) = self.parts[i].ask.take() else { return };
+        // A transaction writes each key once.
+        let Some(node) = self.parts[i].ask.take_if(|_| !answers) else { return };
         if let Here::Active { epoch, .. } = self.parts[i].here {
             let Epoch(revision) = epoch;
             self.parts[i].asked = Some(self.now);
