@@ -3,11 +3,10 @@
 //! An address of ours has a lifetime, never more than what is left of the right to run, so whatever happens to us it is
 //! gone by itself. It is known as ours by its protocol number (`IFA_PROTO`, Linux 5.18) and, for IPv4, by its label `DEVICE:ww`.
 //!
-//! * The lifetime is whole seconds, rounded down, at least 1; the kernel takes the address away up to 0.4 s late. With a
-//!   `hold` under 2 s that is too coarse in both directions: an address may outlive the deadline by up to 1.4 s on a host
-//!   where nothing runs any more that could take it down, and it may be gone for a moment on one that was only slow. It is
-//!   used all the same, since without it a frozen host would go on answering for ever; what is exact is the gate, which
-//!   drops answers to ARP too.
+//! * The lifetime is whole seconds, rounded down; the kernel takes the address away up to 0.4 s late. Less than a second is
+//!   not asked for, the lifetime before goes on. With a `hold` under 2 s (where a second is sent all the same, else an address
+//!   whose beats take long to be confirmed would vanish) it is too coarse: on a host where nothing runs any more that could
+//!   take it down an address may outlive the deadline by up to 1.4 s. What is exact is the gate, which drops answers to ARP too.
 //! * IPv6: without duplicate address detection (`IFA_F_NODAD`): it would take a second, and the former owner's right is
 //!   over. Its preferred lifetime is 0, so that nobody on this host uses it as a source who did not ask for it.
 //! * No route of its own (`IFA_F_NOPREFIXROUTE`) where the device already has an address in a network around it: that has one.
@@ -17,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::message::{CREATE, DUMP, Kernel, Message, REPLACE, attributes};
-use super::{NetError, Renewal, Unit};
+use super::{NetError, Renewal, Unit, lasting};
 use crate::tree::failover::Address;
 
 const RTM_GETLINK: u16 = 18;
@@ -70,7 +69,7 @@ pub(super) fn check(address: &Address) -> Result<(), NetError> {
 pub(super) fn put(address: &Address, left: Duration) -> Result<(), NetError> {
     let kernel = Kernel::route().map_err(NetError::Unknown)?;
     let (device, flags) = place(&kernel, address)?;
-    let message = message(address, device.index, flags).lasting(left);
+    let message = lasting(&message(address, device.index, flags), left);
     let put = kernel.ask(&message);
     put.map(|_| ()).map_err(|why| NetError::Address { what: "put up", address: address.clone(), why })
 }

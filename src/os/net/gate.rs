@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use super::address::octets;
 use super::message::{CREATE, Kernel, Message};
-use super::{NetError, Renewal, Unit};
+use super::{NetError, Renewal, Unit, lasting};
 
 const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
 const NFNL_MSG_BATCH_END: u16 = 0x11;
@@ -124,7 +124,7 @@ impl Gate {
         }
         send(end(batch).bytes(), "raise")?;
         for (member, left) in members {
-            send(&self.renewal(member).lasting(*left), "open")?;
+            send(&lasting(&self.renewal(member), *left), "open")?;
         }
         Ok(())
     }

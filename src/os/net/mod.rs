@@ -42,58 +42,26 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::cgroup;
+use super::guard::{Place, Renewal, Unit};
 use crate::tree::failover::Address;
 
-/// A message that gives something the network sees a lifetime, to be sent to the kernel again and again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Renewal {
-    /// `NETLINK_ROUTE` or `NETLINK_NETFILTER`.
-    pub protocol: i32,
-    /// Sent when there is a new deadline, the lifetime in all its places.
-    pub renew: Vec<u8>,
-    /// Where the lifetime is in it.
-    pub places: Vec<Place>,
-    /// Sent when the right to run is over, whatever lifetime is left. The answer does not matter.
-    pub end: Vec<u8>,
-}
-
-/// Where a lifetime is in a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Bytes from its beginning.
-    pub at: u32,
-    /// How it is written there.
-    pub unit: Unit,
-}
-
-/// How a lifetime is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    /// Four bytes in the machine's order: whole seconds, rounded down, at least 1.
-    Seconds,
-    /// Eight bytes in the network's order: milliseconds, at least 1.
-    Milliseconds,
-}
-
-impl Renewal {
-    /// The message for a lifetime.
-    pub fn lasting(&self, left: Duration) -> Vec<u8> {
-        let mut bytes = self.renew.clone();
-        for place in &self.places {
-            let at = place.at as usize;
-            match place.unit {
-                Unit::Seconds => {
-                    let seconds = u32::try_from(left.as_secs()).unwrap_or(u32::MAX - 1).max(1);
-                    bytes[at..at + 4].copy_from_slice(&seconds.to_ne_bytes());
-                }
-                Unit::Milliseconds => {
-                    let milliseconds = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
-                    bytes[at..at + 8].copy_from_slice(&milliseconds.to_be_bytes());
-                }
+/// The message of a renewal for a lifetime: as the keeper makes it, but of seconds there is always one.
+fn lasting(renewal: &Renewal, left: Duration) -> Vec<u8> {
+    let mut bytes = renewal.renew.clone();
+    for place in &renewal.places {
+        let at = place.at as usize;
+        match place.unit {
+            Unit::Seconds => {
+                let seconds = u32::try_from(left.as_secs()).unwrap_or(u32::MAX - 1).max(1);
+                bytes[at..at + 4].copy_from_slice(&seconds.to_ne_bytes());
+            }
+            Unit::Milliseconds => {
+                let milliseconds = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
+                bytes[at..at + 8].copy_from_slice(&milliseconds.to_be_bytes());
             }
         }
-        bytes
     }
+    bytes
 }
 
 /// Why the network does not show a group as it should.

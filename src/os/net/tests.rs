@@ -168,7 +168,7 @@ fn an_address_comes_lasts_is_renewed_and_goes() {
             assert!(there() && shown.contains("valid_lft 5sec"), "{shown}");
             assert!(!ip("addr show dev v0 scope global").contains("tentative"), "{shown}");
             let renewal = address::renewal(&one).expect("it can be renewed");
-            Kernel::route().unwrap().ask(&renewal.lasting(Duration::from_secs(90))).expect("it is renewed");
+            Kernel::route().unwrap().ask(&lasting(&renewal, Duration::from_secs(90))).expect("it is renewed");
             assert!(ip("addr show dev v0").contains("valid_lft 90sec"));
             address::put(&one, Duration::from_millis(300)).expect("it is put up again");
             assert!(ip("addr show dev v0").contains("valid_lft 1sec"), "a second at least");
@@ -276,7 +276,7 @@ fn renew(renewals: &[Renewal], left: Duration) -> io::Result<()> {
     for renewal in renewals {
         let route = renewal.protocol == libc::NETLINK_ROUTE;
         let kernel = if route { Kernel::route()? } else { Kernel::netfilter()? };
-        kernel.ask(&renewal.lasting(left))?;
+        kernel.ask(&lasting(renewal, left))?;
     }
     Ok(())
 }
