@@ -1,12 +1,14 @@
 # What there is to run. Debian or Ubuntu with Rust is enough; what else is needed is installed with apt.
 
-.PHONY: help build small small-check demo chaos test bench units units-newer units-proof clean
+.PHONY: help build small small-check demo failover-demo chaos failover-proof test bench units units-newer units-proof clean
 
 help:
 	@echo "make build   the program: target/release/woodward"
 	@echo "make small   the init for containers, static: target/small/woodward"
 	@echo "make demo    fourteen real services, three killed, why each came back"
 	@echo "make chaos   the same services, ten minutes of faults (SEED=1 FOR=10m)"
+	@echo "make failover-demo   three machines, etcd, and what happens when one dies, freezes or gives up (root)"
+	@echo "make failover-proof  random faults on three machines, nobody ever twice at work (SEED=1 FOR=1h; root)"
 	@echo "make units   units/generated anew, from the trees in supervisors"
 	@echo "make units-proof  random trees under woodward and as units, compared (SEED=1 TREES=1000; root)"
 	@echo "make units-newer  the same units before a newer systemd (root, network)"
@@ -37,6 +39,17 @@ demo: build
 	examples/mini-acs/install
 	examples/mini-acs/demo
 
+failover-demo: build
+	examples/failover/install
+	examples/failover/demo
+
+# Everything that may happen to three hosts, by a seed; a witness judges. ONLY names faults of tests/cluster/fault.rs.
+failover-proof: FOR ?= 1h
+failover-proof:
+	tests/cluster-bed/install
+	FAILOVER_SEED=$(SEED) FAILOVER_FOR=$(FOR) $(if $(ONLY),FAILOVER_ONLY=$(ONLY)) \
+		cargo test --package woodward --test main cluster::proof::random -- --nocapture
+
 chaos: build
 	examples/mini-acs/install
 	examples/mini-acs/chaos
@@ -47,6 +60,7 @@ test: build
 	cargo clippy --workspace --all-targets -- -D warnings
 	tests/oracle/live
 	tests/systemd-bed/install
+	tests/cluster-bed/install
 	examples/mini-acs/install
 	examples/integral/install
 	examples/grid/install
@@ -80,6 +94,8 @@ bench: build small
 	benches/survival/run 1000 5
 	benches/health/run
 	benches/units/boot
+	tests/cluster-bed/install pacemaker
+	benches/failover/run
 	cargo bench --package woodward-engine
 	ulimit -n 20000 && cargo bench --package woodward --bench spawn --bench log_capture --bench stage --bench render
 	ls -l target/release/woodward

@@ -94,13 +94,20 @@ fn whatever_fails_at_most_one_host_works_and_one_does_again() {
     check_moves(&check(&site, start, "in all"), faults.len());
 }
 
-/// Of `FAILOVER_SEED` and for `FAILOVER_FOR` seconds; without them for a short while.
+/// `90s`, `10m`, `1h`.
+fn seconds(text: &str) -> Option<f64> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let unit = ["s", "m", "h"].iter().position(|known| *known == unit)?;
+    Some(number.parse::<f64>().ok()? * [1.0, 60.0, 3600.0][unit])
+}
+
+/// Of `FAILOVER_SEED` and for `FAILOVER_FOR`; without them for a short while.
 #[test]
 #[ignore = "until `woodward run` takes part in a cluster"]
 fn random_faults_never_make_two_hosts_work_at_once() {
-    let setting = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let seed = setting("FAILOVER_SEED").unwrap_or(1);
-    let until = now() + setting("FAILOVER_FOR").unwrap_or(30) as f64;
+    let seed = std::env::var("FAILOVER_SEED").map_or(1, |text| text.parse().expect("FAILOVER_SEED is a number"));
+    let lasts = std::env::var("FAILOVER_FOR").unwrap_or("30s".to_owned());
+    let until = now() + seconds(&lasts).unwrap_or_else(|| panic!("FAILOVER_FOR={lasts}: such as 90s, 10m, 1h"));
     let groups = ["a", "b", "c"];
     let site = Site::up("nemesis", &groups, &Rhythm::Fast);
     let (all, start, mut random, mut faults) = (faults(), now(), Random::new(seed), 0);
