@@ -105,9 +105,11 @@ fn seconds(text: &str) -> Option<f64> {
 #[test]
 #[ignore = "until `woodward run` takes part in a cluster"]
 fn random_faults_never_make_two_hosts_work_at_once() {
-    let seed = std::env::var("FAILOVER_SEED").map_or(1, |text| text.parse().expect("FAILOVER_SEED is a number"));
+    let seed =
+        std::env::var("FAILOVER_SEED").map_or(1, |text| text.parse().expect("FAILOVER_SEED is a number"));
     let lasts = std::env::var("FAILOVER_FOR").unwrap_or("30s".to_owned());
-    let until = now() + seconds(&lasts).unwrap_or_else(|| panic!("FAILOVER_FOR={lasts}: such as 90s, 10m, 1h"));
+    let until =
+        now() + seconds(&lasts).unwrap_or_else(|| panic!("FAILOVER_FOR={lasts}: such as 90s, 10m, 1h"));
     let groups = ["a", "b", "c"];
     let site = Site::up("nemesis", &groups, &Rhythm::Fast);
     let (all, start, mut random, mut faults) = (faults(), now(), Random::new(seed), 0);
