@@ -56,7 +56,7 @@ async fn start(os: &Os, generation: u64) {
             stdin: Stdin::Null,
             resources: Default::default(),
             sandbox: Default::default(),
-            bound: false,
+            bound: Default::default(),
         }),
         generation,
         role: Role::Main,

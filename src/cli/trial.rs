@@ -60,7 +60,7 @@ pub async fn of(file: &Path, os: &Os) -> Result<OwnedFd, Problem> {
             stdin: Stdin::Null,
             resources: Default::default(),
             sandbox: Default::default(),
-            bound: false,
+            bound: Default::default(),
         }),
         generation,
         role: Role::Main,

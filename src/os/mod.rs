@@ -35,7 +35,7 @@ use std::sync::Arc;
 pub use census::Members;
 pub use group::TreeGroup;
 
-use crate::tree::{Identity, KillMode, Resources, Sandbox, Stdin};
+use crate::tree::{Bound, Identity, KillMode, Resources, Sandbox, Stdin};
 
 /// The keeper's client. Cheap to clone; any thread may call, sinks are called on the daemon's one thread.
 #[derive(Clone, Debug)]
@@ -300,7 +300,7 @@ pub struct Program {
     pub sandbox: Sandbox,
     /// Of a failover group: started only while the right of its group stands (see [`guard`]), and killed by the kernel
     /// when the keeper dies.
-    pub bound: bool,
+    pub bound: Bound,
 }
 
 /// One process to be started in the control group of one generation of one child.

@@ -12,7 +12,7 @@ use woodward_keeper::image::{self, Ids, Image, Step};
 
 use super::{Program, SpawnError};
 use crate::tree::accounts::{self, User};
-use crate::tree::{Identity, Resource, Stdin};
+use crate::tree::{Bound, Identity, Resource, Stdin};
 
 /// Searched when the environment has no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -61,7 +61,7 @@ pub(super) fn image(program: &Program, file: &Path) -> Result<Image, SpawnError>
         nice: identity.nice,
         oom_score_adjust: identity.oom_score_adjust,
         limits: identity.limits.iter().map(|&(what, soft, hard)| (number(what), soft, hard)).collect(),
-        bound: program.bound,
+        bound: program.bound != Bound::No,
     })
 }
 

@@ -31,7 +31,7 @@ fn program(path: &str, command: &[&str]) -> Program {
         stdin: Stdin::Null,
         resources: Default::default(),
         sandbox: Default::default(),
-        bound: false,
+        bound: Default::default(),
     }
 }
 

@@ -70,6 +70,7 @@ pub fn worker(old: &WorkerPlan, new: &WorkerPlan) -> Vec<Change> {
         secret_names: _,
         environment_files: _,
         passes: _,
+        bound,
     } = old;
     let mut changes = Vec::new();
     let mut say = |differs: bool, key: &str, effect: Effect| {
@@ -103,6 +104,7 @@ pub fn worker(old: &WorkerPlan, new: &WorkerPlan) -> Vec<Change> {
     say(*output != new.output, "output", Restart);
     say(*log_rate_limit != new.log_rate_limit, "log_rate_limit", Restart);
     say(*ready != new.ready, "ready", NextStart);
+    say(*bound != new.bound, "failover.isolate", Restart);
     say(*listen != new.listen, "listen", Restart);
     say(*lazy != new.lazy, "lazy", Restart);
     say(*calm_ends != new.calm_ends && *lazy, "success_exit_status", Restart);

@@ -186,7 +186,8 @@ fn reading(path: &Path, options: &Options, tell: bool) -> Reading {
         failover,
         at: None,
     });
-    let plan = plan.and_then(|plan| cut_out(plan, options.at.as_deref(), &mut vars));
+    let mut plan = plan.and_then(|plan| cut_out(plan, options.at.as_deref(), &mut vars));
+    plan.iter_mut().for_each(Plan::bind);
     let mut said = said.unwrap_or_default();
     let (_, mut diagnostics) = std::mem::take(&mut vars.report).finish();
     let messages = diagnostics.iter_mut().map(|diagnostic| &mut diagnostic.message);

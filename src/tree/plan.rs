@@ -28,6 +28,16 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Ties the workers to the keeper if the whole is a group of a cluster.
+    pub(super) fn bind(&mut self) {
+        let bound = match &self.failover {
+            None => Bound::No,
+            Some(failover) if failover.isolate => Bound::Namespace,
+            Some(_) => Bound::Keeper,
+        };
+        self.workers.iter_mut().for_each(|worker| worker.bound = bound);
+    }
+
     /// What tells it from all other plans that run on a host: the tree's id, or the path of the subtree.
     pub fn name(&self) -> &str {
         self.at.as_deref().unwrap_or(&self.tree.id)
@@ -114,6 +124,21 @@ pub struct WorkerPlan {
     pub environment_files: Vec<EnvironmentFile>,
     /// What of woodward's own environment is passed on; already in `environment`.
     pub passes: Passes,
+    /// Whether its life depends on the keeper's.
+    pub bound: Bound,
+}
+
+/// Whether a process outlives the keeper.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bound {
+    /// It does: its right to run has no end.
+    #[default]
+    No,
+    /// Of a failover group: it is started only while the right of the group stands, and the kernel kills it when the
+    /// keeper dies.
+    Keeper,
+    /// And so does everything it has started, wherever that has gone (`isolate = "pid"`).
+    Namespace,
 }
 
 /// A file with variables.

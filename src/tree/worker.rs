@@ -12,7 +12,9 @@ use super::expand::{Level, Reader};
 use super::health;
 use super::keys;
 use super::layers;
-use super::plan::{Identity, KillMode, Output, Passes, Probe, RateLimit, Resource, Stdin, Stop, WorkerPlan};
+use super::plan::{
+    Bound, Identity, KillMode, Output, Passes, Probe, RateLimit, Resource, Stdin, Stop, WorkerPlan,
+};
 use super::resources::{self, Resources};
 use super::rules;
 use super::said;
@@ -197,6 +199,7 @@ fn plan(
         ready,
         secret_names: environment.iter().filter_map(secret).collect(),
         environment_files: Vec::new(),
+        bound: Bound::No,
         passes: match settings.get("pass_environment") {
             Some(Typed::Boolean(false)) => Passes::None,
             Some(Typed::Strings(names)) => Passes::Names(names.clone()),

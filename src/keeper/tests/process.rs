@@ -11,15 +11,15 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
-use std::time::{Duration, Instant};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
 
-use woodward_keeper::image::Image;
-use woodward_keeper::wire::{Message, Order, Records, Report, State, Status, Targets};
+use woodward_keeper::wire::{Message, Order, State, Status, Targets};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+mod common;
+
+use common::{Bed, Daemon, Said, children, hold_exec, is_there, keeper, kill};
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
@@ -57,99 +57,6 @@ fn tests(filter: Option<&str>) {
 }
 
 // ---- the test's side ------------------------------------------------------------------------------------------------
-
-/// A keeper with its directory.
-struct Bed {
-    dir: PathBuf,
-    keeper: Child,
-}
-
-impl Bed {
-    fn new(role: &str) -> Bed {
-        let dir = std::env::temp_dir().join(format!("woodward-keeper-{}-{role}", std::process::id()));
-        let _ = fs::remove_dir_all(&dir);
-        fs::create_dir(&dir).expect("a directory");
-        let keeper = Bed::start(&dir, role);
-        Bed { dir, keeper }
-    }
-
-    fn start(dir: &Path, role: &str) -> Child {
-        let errors = File::options().create(true).append(true).open(dir.join("errors")).expect("a file");
-        let mut command = Command::new(std::env::current_exe().expect("this program"));
-        command.arg("keeper").arg(dir).arg(role).stderr(errors);
-        command.spawn().expect("a keeper")
-    }
-
-    fn lines(&self) -> Vec<String> {
-        let text = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
-        text.lines().map(str::to_owned).collect()
-    }
-
-    fn wait<T>(&self, what: &str, mut condition: impl FnMut(&[String]) -> Option<T>) -> T {
-        let start = Instant::now();
-        loop {
-            let lines = self.lines();
-            if let Some(found) = condition(&lines) {
-                return found;
-            }
-            let errors = fs::read_to_string(self.dir.join("errors")).unwrap_or_default();
-            assert!(start.elapsed() < PATIENCE, "no {what} in {lines:#?}\n{errors}");
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-
-    /// Waits for a line that begins with this; what follows.
-    fn line(&self, start: &str) -> String {
-        self.wait(start, |lines| {
-            lines.iter().find_map(|l| l.strip_prefix(start)).map(|l| l.trim().to_owned())
-        })
-    }
-
-    fn signal(&self, signal: i32) {
-        kill(self.keeper.id() as i32, signal);
-    }
-
-    fn end(&mut self) -> ExitStatus {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.keeper.try_wait().expect("a child") {
-                return status;
-            }
-            assert!(start.elapsed() < PATIENCE, "the keeper does not end");
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-}
-
-impl Drop for Bed {
-    fn drop(&mut self) {
-        if self.keeper.try_wait().is_ok_and(|status| status.is_none()) {
-            for pid in children(self.keeper.id()) {
-                kill(pid, libc::SIGSTOP);
-            }
-            let left = children(self.keeper.id());
-            self.signal(libc::SIGKILL);
-            left.into_iter().for_each(|pid| kill(pid, libc::SIGKILL));
-            let _ = self.keeper.wait();
-        }
-        let _ = fs::remove_dir_all(&self.dir);
-    }
-}
-
-fn kill(pid: i32, signal: i32) {
-    // SAFETY: a process this test has started.
-    unsafe { libc::kill(pid, signal) };
-}
-
-fn is_there(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    !stat.is_empty() && !stat.contains(") Z ")
-}
-
-fn children(pid: u32) -> Vec<i32> {
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    text.split_ascii_whitespace().filter_map(|p| p.parse().ok()).collect()
-}
 
 fn a_killed_daemon_loses_no_end_and_doubles_no_start() {
     let bed = Bed::new("storm");
@@ -278,148 +185,9 @@ fn log_pipes_are_emptied_while_the_daemon_is_away() {
     assert!(bytes[64..].iter().all(|&b| b == b'x'));
 }
 
-// ---- the keeper -----------------------------------------------------------------------------------------------------
-
-fn keeper(dir: &str, role: &str) {
-    let exe = std::env::current_exe().expect("this program");
-    let words = [exe.to_str().expect("a path"), "daemon", dir, role];
-    let daemon = words.iter().map(|w| CString::new(*w).expect("no zero byte")).collect();
-    let members = |_: &Path, _: &str, _| Vec::new();
-    let config = woodward_keeper::Config { daemon, state: dir.into(), notify: None, init: false, members };
-    std::process::exit(woodward_keeper::run(config).into());
-}
-
 // ---- the daemon -----------------------------------------------------------------------------------------------------
 
 const SERVICES: u32 = 12;
-
-struct Daemon {
-    channel: OwnedFd,
-    dir: PathBuf,
-}
-
-#[derive(Debug)]
-enum Said {
-    Entry { slot: u32, generation: u64, state: State, pid: i32, name: String },
-    End,
-    Orphans(u64),
-    Ping,
-    Other,
-}
-
-impl Daemon {
-    fn log(&self, line: &str) {
-        self.write("log", line);
-    }
-
-    fn write(&self, file: &str, line: &str) {
-        let mut file = File::options().create(true).append(true).open(self.dir.join(file)).expect("a file");
-        file.write_all(format!("{line}\n").as_bytes()).expect("written");
-    }
-
-    fn order(&self, order: &Order, descriptors: &[&OwnedFd]) {
-        let mut message = Message::default();
-        message.order(order);
-        self.send(message.bytes(), descriptors);
-    }
-
-    fn send(&self, bytes: &[u8], descriptors: &[&OwnedFd]) {
-        let mut control = [0u64; 16];
-        // SAFETY: everything the header points to lives long enough.
-        unsafe {
-            let mut piece = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-            let mut head: libc::msghdr = std::mem::zeroed();
-            (head.msg_iov, head.msg_iovlen) = (&mut piece, 1);
-            if !descriptors.is_empty() {
-                let length = 4 * descriptors.len() as u32;
-                head.msg_control = control.as_mut_ptr().cast();
-                head.msg_controllen = libc::CMSG_SPACE(length) as _;
-                let c = libc::CMSG_FIRSTHDR(&head);
-                ((*c).cmsg_level, (*c).cmsg_type) = (libc::SOL_SOCKET, libc::SCM_RIGHTS);
-                (*c).cmsg_len = libc::CMSG_LEN(length) as _;
-                let data = libc::CMSG_DATA(c).cast::<i32>();
-                descriptors.iter().enumerate().for_each(|(i, d)| data.add(i).write_unaligned(d.as_raw_fd()));
-            }
-            assert!(libc::sendmsg(self.channel.as_raw_fd(), &head, libc::MSG_NOSIGNAL) >= 0, "cannot send");
-        }
-    }
-
-    fn hear(&self) -> Vec<Said> {
-        let mut buffer = vec![0u8; 1 << 16];
-        // SAFETY: writes into the buffer.
-        let n = unsafe { libc::recv(self.channel.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
-        if n <= 0 {
-            std::process::exit(1);
-        }
-        let mut records = Records::of(&buffer[..n as usize]).expect("a message");
-        let mut said = Vec::new();
-        while let Some(report) = records.report().expect("a report") {
-            said.push(match report {
-                Report::Entry { slot, generation, state, pid, name } => {
-                    let name = String::from_utf8_lossy(name).into_owned();
-                    Said::Entry { slot, generation, state, pid, name }
-                }
-                Report::End => Said::End,
-                Report::Orphans { count } => Said::Orphans(count),
-                Report::Ping => Said::Ping,
-                _ => Said::Other,
-            });
-        }
-        said
-    }
-
-    /// Everything until the end of the snapshot.
-    fn snapshot(&self) -> Vec<Said> {
-        let mut all = Vec::new();
-        while !all.iter().any(|s| matches!(s, Said::End)) {
-            all.extend(self.hear());
-        }
-        all
-    }
-
-    fn define(&self, slot: u32, name: &str, program: &str, arguments: &[&str]) {
-        let text = |s: &&str| s.as_bytes().to_vec();
-        let image = Image {
-            program: program.as_bytes().to_vec(),
-            arguments: [program].iter().chain(arguments).map(text).collect(),
-            environment: vec![b"PATH=/usr/bin:/bin".to_vec()],
-            ..Image::default()
-        }
-        .encode();
-        // SAFETY: a new descriptor.
-        let memory =
-            unsafe { OwnedFd::from_raw_fd(libc::memfd_create(c"image".as_ptr(), libc::MFD_CLOEXEC)) };
-        let mut file = File::from(memory);
-        file.write_all(&image).expect("memory");
-        let order = Order::Define { slot, name: name.as_bytes(), image: image.len() as u32, output: false };
-        self.order(&order, &[&file.into()]);
-    }
-
-    fn spawn(&self, slot: u32, generation: u64, additions: &str) {
-        let targets = Targets::default();
-        let additions = additions.as_bytes();
-        self.order(&Order::Spawn { slot, generation, cgroup: false, targets, additions }, &[]);
-    }
-
-    /// The process id of this slot, when it has executed (and perhaps ended already).
-    fn started(&self, wanted: u32) -> i32 {
-        loop {
-            for said in self.hear() {
-                if let Said::Entry { slot, pid, state: State::Running | State::Ended(_), .. } = said
-                    && slot == wanted
-                {
-                    return pid;
-                }
-            }
-        }
-    }
-
-    fn wait(&self) -> ! {
-        loop {
-            self.hear();
-        }
-    }
-}
 
 fn daemon(dir: &Path, role: &str) {
     // SAFETY: the keeper has left it there; made to block, for this daemon has nothing else to do.
@@ -554,26 +322,15 @@ fn storm(daemon: &Daemon, found: &[Said]) {
 fn hang(daemon: &Daemon) {
     let program = daemon.dir.join("held");
     fs::copy("/bin/true", &program).expect("a program");
-    let path = CString::new(program.to_str().expect("a path")).expect("no zero byte");
-    const FAN_CLASS_CONTENT: libc::c_uint = 4;
-    const FAN_OPEN_EXEC_PERM: u64 = 0x0004_0000;
-    // SAFETY: plain calls.
-    let group = unsafe {
-        let group = libc::fanotify_init(FAN_CLASS_CONTENT | 1, libc::O_RDONLY as u32);
-        let marked =
-            libc::fanotify_mark(group, libc::FAN_MARK_ADD, FAN_OPEN_EXEC_PERM, libc::AT_FDCWD, path.as_ptr());
-        if group < 0 || marked != 0 {
-            daemon.log("fanotify refused");
-            daemon.wait();
-        }
-        OwnedFd::from_raw_fd(group)
+    let Some(mut events) = hold_exec(&program) else {
+        daemon.log("fanotify refused");
+        daemon.wait();
     };
     daemon.log("fanotify there");
-    daemon.define(0, "held", path.to_str().expect("a path"), &[]);
+    daemon.define(0, "held", program.to_str().expect("a path"), &[]);
     daemon.define(1, "other", "/bin/true", &[]);
     daemon.spawn(0, 1, "");
     // The event: 24 bytes, in it a descriptor. No answer yet.
-    let mut events = File::from(group);
     let mut event = [0u8; 24];
     events.read_exact(&mut event).expect("an event");
     daemon.log("asked to hang");

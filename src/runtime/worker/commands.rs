@@ -20,7 +20,7 @@ pub(super) fn program(path: &Arc<str>, plan: &WorkerPlan, command: &[String]) ->
         stdin: plan.stdin,
         resources: plan.resources.clone(),
         sandbox: plan.sandbox.clone(),
-        bound: false,
+        bound: plan.bound,
     })
 }
 
