@@ -65,7 +65,7 @@ pub struct Seat {
 pub struct Snapshot {
     /// Of the store.
     pub revision: u64,
-    /// Each key with the revision it was written at, in the order of the keys' names. What cannot be read as what its key
+    /// Each key with the revision it was written at, in the order of the keys. What cannot be read as what its key
     /// says is left out, and told as a diagnostic; a transaction that takes it for absent is refused.
     pub entries: Vec<(Key, u64, Value)>,
 }

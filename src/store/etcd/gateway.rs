@@ -90,9 +90,12 @@ pub struct Header {
     pub raft_term: u64,
 }
 
-/// What every answer has.
+/// Where a member is asked for its state.
+pub const STATUS: &str = "/v3/maintenance/status";
+
+/// What every answer has, but that to a change of the leader.
 pub trait Headed {
-    fn header(&self) -> &Header;
+    fn header(&self) -> Option<&Header>;
 }
 
 macro_rules! answers {
@@ -105,8 +108,8 @@ macro_rules! answers {
             $($(#[$attribute])* pub $field: $type,)*
         }
         impl Headed for $name {
-            fn header(&self) -> &Header {
-                &self.header
+            fn header(&self) -> Option<&Header> {
+                Some(&self.header)
             }
         }
     )* };
@@ -121,8 +124,6 @@ answers! {
     LoggedIn { token: String }
     /// To a question for its state.
     Status { #[serde(deserialize_with = "number")] leader: u64 }
-    /// To a change of the leader.
-    Led {}
     /// To a watch, one of many.
     Batch {
         events: Vec<Change>,
@@ -130,6 +131,16 @@ answers! {
         #[serde(deserialize_with = "number")] compact_revision: u64,
         cancel_reason: String,
         fragment: bool
+    }
+}
+
+/// To a change of the leader.
+#[derive(Debug, Deserialize)]
+pub struct Led {}
+
+impl Headed for Led {
+    fn header(&self) -> Option<&Header> {
+        None
     }
 }
 
@@ -210,6 +221,11 @@ impl Problem {
     /// Nothing was done, for certain: wrong question (3), permission (7), no room (8), login (16).
     pub fn is_definite(&self) -> bool {
         matches!(self.code, 3 | 7 | 8 | 16) || self.is_login()
+    }
+
+    /// It cannot answer just now (4: too late, 14: no leader, it is being stopped), rather than will not.
+    pub fn is_passing(&self) -> bool {
+        matches!(self.code, 4 | 14)
     }
 
     /// Its words, and what helps where that is known.

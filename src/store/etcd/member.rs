@@ -16,7 +16,7 @@ use tokio::net::lookup_host;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::gateway::{self, Headed, LoggedIn, Problem};
+use super::gateway::{self, Headed, LoggedIn, Problem, STATUS, Status};
 use super::{Common, User};
 use crate::store::http::{self, Connection, Place};
 use crate::store::{Seat, StoreError};
@@ -213,11 +213,12 @@ impl Member {
         if status != StatusCode::OK {
             return Err(refusal(status, &body));
         }
-        let answer: T = serde_json::from_slice(&body)
-            .map_err(|error| Refusal::Fault(Fault::refused(true, format!("it talks nonsense: {error}"))))?;
-        let header = answer.header();
-        self.common.check(header).map_err(|why| Refusal::Fault(Fault::refused(true, why)))?;
-        lock(&self.known).id = Some(header.member_id);
+        let answer: T =
+            serde_json::from_slice(&body).map_err(|error| Refusal::Fault(nonsense(true, &error)))?;
+        if let Some(header) = answer.header() {
+            self.common.check(header).map_err(|why| Refusal::Fault(Fault::refused(true, why)))?;
+            lock(&self.known).id = Some(header.member_id);
+        }
         Ok(answer)
     }
 
@@ -239,7 +240,7 @@ impl Member {
             let fresh = idle.is_none();
             let mut connection = match idle {
                 Some(connection) => connection,
-                None => self.connected(until).await.map_err(|why| Refusal::Fault(Fault::away(false, why)))?,
+                None => self.connected(until).await.map_err(Refusal::Fault)?,
             };
             match timeout_at(until, connection.post(&self.place, path, &headers, body.clone())).await {
                 Ok(Ok(response)) => {
@@ -264,7 +265,7 @@ impl Member {
         let until = Instant::now() + within;
         for again in [true, false] {
             let token = self.token(until).await?;
-            let mut connection = self.connected(until).await.map_err(|why| Fault::away(false, why))?;
+            let mut connection = self.connected(until).await?;
             self.common.count(Lane::Call, path);
             let mut headers = vec![("grpc-metadata-hasleader", "true")];
             headers.extend(token.as_deref().map(|token| ("authorization", token)));
@@ -371,8 +372,39 @@ impl Member {
         }
     }
 
-    /// A new connection, to whichever of its addresses takes one; else why not.
-    async fn connected(self: &Arc<Self>, until: Instant) -> Result<Connection, String> {
+    /// A new connection to a member of the right cluster, at whichever of its addresses takes one.
+    async fn connected(self: &Arc<Self>, until: Instant) -> Result<Connection, Fault> {
+        let mut connection = self.connection(until).await.map_err(|why| Fault::away(false, why))?;
+        if self.common.cluster.get().is_none() {
+            return Ok(connection);
+        }
+        // Before anything is written: it may be another etcd than the last time.
+        self.common.count(Lane::Call, STATUS);
+        let token = lock(&self.known).token.clone().filter(|token| !token.is_empty());
+        let headers: Vec<_> = token.as_deref().map(|token| ("authorization", token)).into_iter().collect();
+        let asked = async {
+            let response = connection.post(&self.place, STATUS, &headers, "{}".into()).await;
+            let (head, incoming) = response.map_err(|miss| Fault::away(false, miss.why))?.into_parts();
+            let body = http::whole(incoming).await.map_err(|why| Fault::away(false, why))?;
+            if head.status == StatusCode::OK {
+                let status: Status =
+                    serde_json::from_slice(&body).map_err(|error| nonsense(false, &error))?;
+                self.common.check(&status.header).map_err(|why| Fault::refused(false, why))?;
+            }
+            // Who does not tell its state to strangers says in its answer which cluster it is of.
+            if connection.ready().await {
+                Ok(())
+            } else {
+                Err(Fault::away(false, "it closes the connection"))
+            }
+        };
+        timeout_at(until, asked)
+            .await
+            .unwrap_or_else(|_| Err(Fault::away(false, "it does not answer in time")))?;
+        Ok(connection)
+    }
+
+    async fn connection(self: &Arc<Self>, until: Instant) -> Result<Connection, String> {
         let addresses = self.addresses(until).await?;
         let mut why = String::new();
         for (at, address) in addresses.iter().enumerate() {
@@ -461,10 +493,16 @@ enum Refusal {
 impl Refusal {
     fn fault(self) -> Fault {
         match self {
-            Refusal::Problem(problem) => Fault::refused(!problem.is_definite(), problem.said()),
+            Refusal::Problem(problem) => {
+                Fault { perhaps: !problem.is_definite(), refused: !problem.is_passing(), why: problem.said() }
+            }
             Refusal::Fault(fault) => fault,
         }
     }
+}
+
+fn nonsense(perhaps: bool, error: &serde_json::Error) -> Fault {
+    Fault::refused(perhaps, format!("it talks nonsense: {error}"))
 }
 
 fn refusal(status: StatusCode, body: &[u8]) -> Refusal {

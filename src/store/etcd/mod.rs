@@ -25,7 +25,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use woodward_engine::cluster::{Answer, Name, Transaction};
+use woodward_engine::cluster::{Answer, Key, Name, Transaction};
 
 use self::gateway::{Header, Led, Ranged, Status, Transacted};
 use self::member::{Fault, Lane, Member};
@@ -362,6 +362,7 @@ impl Shared {
                 Err(nonsense) => tracing::warn!("{nonsense}"),
             }
         }
+        entries.sort_by(|one: &(Key, _, _), other| one.0.cmp(&other.0));
         Ok(Snapshot { revision: answer.header.revision, entries })
     }
 
@@ -397,7 +398,7 @@ impl Shared {
 impl Member {
     /// Asks it for its state, which says whose member it is and who leads.
     async fn state(self: &Arc<Self>, until: Instant) -> Result<Status, Fault> {
-        self.ask(Lane::Call, "/v3/maintenance/status", "{}".into(), until).await
+        self.ask(Lane::Call, gateway::STATUS, "{}".into(), until).await
     }
 }
 
