@@ -134,7 +134,7 @@ impl Cluster {
             Event::Lost => self.lost(fx),
             Event::Answered { id, answer } => self.answered(id, answer, fx),
             Event::Armed { number } => self.armed(number),
-            Event::Unguarded => self.end_term("the keeper does not answer".into(), fx),
+            Event::Unguarded => self.end_unguarded(fx),
             Event::Fired { term } => self.fired(term, fx),
             Event::Up { group, epoch } => self.up(&group, epoch, fx),
             Event::Restarted { group } => self.restarted(&group),

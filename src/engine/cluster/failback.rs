@@ -52,14 +52,17 @@ impl Cluster {
     /// The first able node before this one, if the group would go back to it at all.
     fn better_node(&self, i: usize, epoch: Epoch) -> Option<Name> {
         let group = &self.config.groups[i];
+        if group.failback == Failback::Never {
+            return None;
+        }
         let (_, owner) = self.register.owner(&group.name).filter(|(own, _)| *own == epoch)?;
-        if group.failback == Failback::Never
-            || matches!(owner.why, Why::Moved(_))
-            || self.register.maintenance().is_some()
-        {
+        if matches!(owner.why, Why::Moved(_)) || self.register.maintenance().is_some() {
             return None;
         }
         let own = group.nodes.iter().position(|node| *node == self.config.me)?;
+        if own == 0 {
+            return None;
+        }
         let board = self.board();
         let better = group.nodes[..own].iter().find(|node| board.obstacles(group, node).is_empty())?;
         // Those that stand before it lead; it follows.

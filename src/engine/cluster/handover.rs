@@ -31,22 +31,20 @@ impl Cluster {
         if self.leaving.is_some() {
             return Some(Then::because(Why::Left));
         }
-        let board = self.board();
-        if let Some(then) = self.wished(i, &board) {
+        if let Some(then) = self.wished(i) {
             return Some(then);
         }
         if self.register.maintenance().is_some() {
             return None;
         }
         if let Some(order) = self.register.drained(&self.config.me)
-            && self.elsewhere(i, &board).is_some()
+            && self.elsewhere(i, &self.board()).is_some()
         {
             return Some(Then::because(Why::Drained(order.clone())));
         }
-        if let Some(then) = self.follows(i, epoch, &board) {
+        if let Some(then) = self.follows(i, epoch) {
             return Some(then);
         }
-        drop(board);
         if !self.is_late(i) {
             return None;
         }
@@ -66,20 +64,25 @@ impl Cluster {
         }
     }
 
-    fn wished(&self, i: usize, board: &Board) -> Option<Then> {
+    fn wished(&self, i: usize) -> Option<Then> {
         let group = &self.config.groups[i];
         let wish = self.register.wish(&group.name)?;
+        let board = self.board();
         let to = match &wish.to {
             Some(to) if *to != self.config.me && board.obstacles(group, to).is_empty() => to.clone(),
             Some(_) => return None,
-            None => self.elsewhere(i, board)?,
+            None => self.elsewhere(i, &board)?,
         };
         Some(Then { to: Some(to), ..Then::because(Why::Moved(wish.order.clone())) })
     }
 
     /// A group that it is to be with, and that stands before it, was given to another node later than it came here.
-    fn follows(&self, i: usize, epoch: Epoch, board: &Board) -> Option<Then> {
+    fn follows(&self, i: usize, epoch: Epoch) -> Option<Then> {
         let group = &self.config.groups[i];
+        if group.with.is_empty() {
+            return None;
+        }
+        let board = self.board();
         self.config.groups[..i].iter().filter(|leader| group.with.contains(&leader.name)).find_map(|leader| {
             let (since, owner) = self.register.owner(&leader.name)?;
             let Owner { node: Some(node), .. } = owner else { return None };

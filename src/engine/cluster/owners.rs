@@ -36,6 +36,12 @@ impl Draft {
         }
     }
 
+    /// Stores take 128 of each in one transaction as they come (etcd's `--max-txn-ops`): what does not fit follows in
+    /// the next.
+    pub fn is_full(&self) -> bool {
+        self.conditions.len().max(self.writes.len()) > 120
+    }
+
     pub fn put(&mut self, key: Key, value: Value) {
         self.writes.push(Write::Put(key, value));
     }
@@ -137,6 +143,9 @@ impl Cluster {
     fn give_on(&self, board: &mut Board, draft: &mut Draft) {
         let maintenance = self.register.maintenance().is_some();
         for i in 0..self.parts.len() {
+            if draft.is_full() {
+                return;
+            }
             match &self.parts[i].here {
                 Here::Released { epoch, then } if self.mine(i) == Some(*epoch) => {
                     let by_person = matches!(then.why, Why::Moved(_) | Why::Stopped(_));
@@ -146,7 +155,8 @@ impl Cluster {
                 }
                 Here::Nothing if self.is_stale(i) && !maintenance => {
                     let why = if self.leaving.is_some() { Why::Left } else { Why::Rejoined };
-                    self.give_if_able(i, why, Wanted::default(), board, draft);
+                    let stays = Wanted { prefer: Some(&self.config.me), ..Wanted::default() };
+                    self.give_if_able(i, why, stays, board, draft);
                 }
                 _ => {}
             }
@@ -156,7 +166,7 @@ impl Cluster {
     fn give_released(&self, i: usize, epoch: Epoch, then: &Then, board: &mut Board, draft: &mut Draft) {
         let (group, me) = (&self.config.groups[i], &self.config.me);
         if let Some(words) = &then.failed {
-            if self.register.avoids(&group.name, me).is_none() {
+            if self.register.avoid(&group.name, me).is_none() {
                 let avoid = Avoid { why: words.clone(), since: self.wall };
                 draft.put(Key::Avoid(group.name.clone(), me.clone()), Value::Avoid(avoid));
             }
@@ -224,7 +234,7 @@ impl Cluster {
             for i in 0..self.parts.len() {
                 let group = &self.config.groups[i];
                 let owner = self.register.owner(&group.name).and_then(|(_, owner)| owner.node.as_ref());
-                if owner == Some(node) && group.fencing == Fencing::None {
+                if owner == Some(node) && group.fencing == Fencing::None && !draft.is_full() {
                     self.give_if_able(i, Why::Dead { silent, fenced: None }, Wanted::default(), board, draft);
                 }
             }
@@ -295,6 +305,9 @@ impl Cluster {
         let watched = standing.since + self.config.timing.wait;
         for i in 0..self.parts.len() {
             let group = &self.config.groups[i];
+            if draft.is_full() {
+                return;
+            }
             let (Some(free), Some(since)) = (self.free(i), self.parts[i].free) else { continue };
             let (why, since) = match free {
                 Free::Nobody => (Why::First, since),
@@ -357,7 +370,7 @@ impl Cluster {
             let key = Key::Avoid(group.name.clone(), self.config.me.clone());
             if at > self.now {
                 wake.push(at);
-            } else if self.register.entries.contains_key(&key) {
+            } else if !draft.is_full() && self.register.entries.contains_key(&key) {
                 draft.require(key.clone(), self.register.revision_of(&key));
                 draft.writes.push(Write::Delete(key));
             }
@@ -368,7 +381,7 @@ impl Cluster {
     pub(super) fn count_avoids(&mut self) {
         for i in 0..self.parts.len() {
             let group = &self.config.groups[i];
-            let noted = self.register.avoids(&group.name, &self.config.me).is_some();
+            let noted = self.register.avoid(&group.name, &self.config.me).is_some();
             let at = self.now + group.failure_timeout;
             let part = &mut self.parts[i];
             part.forgive = noted.then(|| part.forgive.unwrap_or(at));

@@ -127,10 +127,9 @@ impl Board<'_> {
             found.push(Obstacle::Drained(order.clone()));
         }
         let shunned = self.shunned.iter().find(|(g, n, _)| *g == group.name && n == node);
-        if let Some(why) =
-            shunned.map(|(_, _, why)| why.as_str()).or_else(|| self.register.avoids(&group.name, node))
-        {
-            found.push(Obstacle::Avoided(why.to_string()));
+        let noted = self.register.avoid(&group.name, node).map(|avoid| &avoid.why);
+        if let Some(why) = shunned.map(|(_, _, why)| why).or(noted) {
+            found.push(Obstacle::Avoided(why.clone()));
         }
         for other in self.groups.iter().filter(|other| are_apart(group, other)) {
             if self.node_of(&other.name) == Some(node) {

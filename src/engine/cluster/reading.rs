@@ -132,8 +132,10 @@ impl Cluster {
             self.behind = None;
         }
         self.dirty |= self.desk.waits_for_news() || self.scribe.waits_for_news();
-        self.look_at_the_epoch(fx);
-        self.look_at_the_owners(fx);
+        if self.dirty {
+            self.look_at_the_epoch(fx);
+            self.look_at_the_owners(fx);
+        }
     }
 
     /// The store has gone so far.

@@ -253,9 +253,9 @@ impl Register {
     }
 
     /// Why a group shall not run on a node.
-    pub fn avoids(&self, group: &Name, node: &Name) -> Option<&str> {
+    pub fn avoid(&self, group: &Name, node: &Name) -> Option<&Avoid> {
         match self.get(&Key::Avoid(group.clone(), node.clone()))? {
-            Value::Avoid(avoid) => Some(&avoid.why),
+            Value::Avoid(avoid) => Some(avoid),
             _ => None,
         }
     }

@@ -16,6 +16,9 @@ impl Cluster {
         }
         let mut draft = Draft::default();
         for i in 0..self.parts.len() {
+            if draft.is_full() {
+                break;
+            }
             self.note_group(i, &mut draft);
         }
         if draft.writes.is_empty() {

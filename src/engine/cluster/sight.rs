@@ -27,7 +27,8 @@ impl Cluster {
     pub(super) fn beat_seen(&mut self, node: &Name, epoch: bool, live: bool, fx: &mut Vec<Effect>) {
         let now = self.now;
         let gap = self.register.member(node).map_or(Duration::ZERO, |member| member.timing.hold / 2);
-        let known = self.sights.contains_key(node);
+        // Read of before, and another since: it beats. Two keys of one reading prove nothing.
+        let known = self.sights.get(node).is_some_and(|seen| seen.at < now);
         let seen = self.sights.entry(node.clone()).or_insert(Seen {
             at: now,
             steady: now,

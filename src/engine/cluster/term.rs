@@ -121,7 +121,7 @@ impl Cluster {
                 if standing.deadline <= now {
                     self.end_term("no beat was confirmed in time".into(), fx);
                 } else if standing.unanswered.is_some_and(|since| since + timing.hold * 2 / 3 <= now) {
-                    self.end_term("the keeper does not answer".into(), fx);
+                    self.end_unguarded(fx);
                 } else if !standing.away && standing.confirmed + timing.hold / 2 <= now {
                     standing.away = true;
                     let left = standing.deadline.since(now).as_millis() as u64;
@@ -280,9 +280,16 @@ impl Cluster {
         self.life = Life::Ending { term, again: self.now };
     }
 
+    /// Without its keeper a node can run nothing. It stays away for long enough to be taken for dead, else it would keep
+    /// groups to itself by joining again and again.
+    pub(super) fn end_unguarded(&mut self, fx: &mut Vec<Effect>) {
+        self.end_term("the keeper does not answer".into(), fx);
+        self.rest();
+    }
+
     /// The register was emptied or restored: whoever still runs by what it said before has noticed by then.
     pub(super) fn rest(&mut self) {
-        let later = self.now + self.config.timing.wait;
+        let later = self.now + self.config.timing.wait * 2;
         if let Life::Ending { again, .. } | Life::Outside { again } = &mut self.life {
             *again = later;
         }
