@@ -10,6 +10,7 @@ mod attend;
 mod availability;
 mod chaos;
 mod check;
+mod cluster;
 mod command;
 mod completions;
 mod daemon;
@@ -92,6 +93,7 @@ enum Verb {
     Logs(logs::Args),
     Events(events::Args),
     Availability(availability::Args),
+    Cluster(cluster::Args),
     Chaos(chaos::Args),
     IsUp(is_up::Args),
     Settings(settings::Args),
@@ -145,6 +147,7 @@ pub fn main() -> ExitCode {
         Verb::Logs(args) => logs::run(args),
         Verb::Events(args) => events::run(args),
         Verb::Availability(args) => availability::run(args),
+        Verb::Cluster(args) => cluster::run(args),
         Verb::Chaos(args) => chaos::run(args),
         Verb::IsUp(args) => is_up::run(args),
         Verb::Settings(args) => settings::run(args),

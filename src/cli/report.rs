@@ -11,6 +11,8 @@ pub enum Code {
     Done,
     /// 1: the action failed, or not everything is up; `run`: the root gave up.
     Failed,
+    /// 2: `cluster audit`: nothing is wrong, and not all of it is proved.
+    Unproved,
     /// 64: wrong use.
     Usage,
     /// 69: no daemon reached.
@@ -29,6 +31,7 @@ impl Code {
         match self {
             Code::Done => 0,
             Code::Failed => 1,
+            Code::Unproved => 2,
             Code::Usage => 64,
             Code::NoDaemon => 69,
             Code::TryAgain => 75,

@@ -7,6 +7,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use woodward_engine::cluster::{Name, Request, View};
 
+use crate::store::Seat;
+
 /// Looks and asks. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
@@ -31,6 +33,11 @@ impl Handle {
     /// What is known here; never waits.
     pub fn view(&self) -> Arc<View> {
         self.view.load_full()
+    }
+
+    /// What is known of the members of the store.
+    pub fn members(&self) -> Vec<Seat> {
+        Vec::new()
     }
 
     /// Asks, and waits for the answer; else why not, in words behind `cannot ...: `. [`Request::Leave`] is answered when

@@ -33,9 +33,8 @@ pub fn why(why: &Why) -> String {
         Why::Failback => "a better node has proved itself".to_owned(),
         Why::Rollback(words) => with("it did not come up on the better node", words),
         Why::Follows(other) => format!("because of {other}: `with` or `apart`"),
+        Why::Stopped(words) => with("stopped", words),
         Why::Broken(words) => with("no node is able", words),
-        #[allow(unreachable_patterns, reason = "reasons are being added")]
-        _ => "for a reason without words".to_owned(),
     }
 }
 
@@ -53,9 +52,8 @@ pub fn reason(why: &Why) -> &'static str {
         Why::Failback => "failback",
         Why::Rollback(_) => "rollback",
         Why::Follows(_) => "follows",
+        Why::Stopped(_) => "stopped",
         Why::Broken(_) => "broken",
-        #[allow(unreachable_patterns, reason = "reasons are being added")]
-        _ => "other",
     }
 }
 
@@ -80,6 +78,12 @@ pub fn fact(fact: &Fact) -> (&'static str, String) {
             ("store_away", format!("the store does not answer; the right to run ends in {}", time(*left)))
         }
         Fact::StoreBack => ("store_back", "the store answers again".to_owned()),
+        Fact::StoreOlder { revision, seen } => {
+            let text = format!(
+                "the store is at revision {revision} and was at {seen}: it was restored or emptied; nothing runs by it"
+            );
+            ("store_older", text)
+        }
         Fact::NodeDead { node, silent } => {
             ("node_dead", format!("{node} is dead: no beat for {}", time(*silent)))
         }
@@ -99,14 +103,15 @@ pub fn fact(fact: &Fact) -> (&'static str, String) {
         Fact::Active { took, .. } => ("group_active", format!("is up here, after {}", time(*took))),
         Fact::Stopping { .. } => ("group_stopping", "is brought down here".to_owned()),
         Fact::Down { took, .. } => ("group_down", format!("is down here, after {}", time(*took))),
+        Fact::Stuck { .. } => {
+            ("group_stuck", "was killed here and does not end; nobody else starts it before".to_owned())
+        }
         Fact::Broken { why, .. } => ("group_broken", with("no node is able", why)),
         Fact::FailbackWaits { to, why, .. } => ("failback_waits", format!("would go back to {to}: {why}")),
         Fact::Maintenance { on: true } => {
             ("maintenance", "maintenance: nothing is started, moved or taken over by itself".to_owned())
         }
         Fact::Maintenance { on: false } => ("maintenance", "maintenance is over".to_owned()),
-        #[allow(unreachable_patterns, reason = "facts are being added")]
-        _ => ("cluster_joined", "something without words".to_owned()),
     }
 }
 
@@ -128,6 +133,9 @@ pub fn lines(told: &Fact, node: &str, at: u64, incident: u64) -> Vec<FactLine> {
         Fact::Joined { term } => vec![line("", &text).with("term", term.0)],
         Fact::StoreAway { left } => vec![line("", &text).with("left", *left)],
         Fact::StoreBack => vec![line("", &text)],
+        Fact::StoreOlder { revision, seen } => {
+            vec![line("", &text).with("revision", *revision).with("seen", *seen)]
+        }
         Fact::NodeDead { node, silent } => {
             vec![line("", &text).with("about", &**node).with("silent", *silent)]
         }
@@ -141,7 +149,7 @@ pub fn lines(told: &Fact, node: &str, at: u64, incident: u64) -> Vec<FactLine> {
                 line(group, &text).with("epoch", epoch.0).with("from", name(from)).with("to", name(to));
             vec![line.with("why", reason(why))]
         }
-        Fact::Starting { group, epoch } | Fact::Stopping { group, epoch } => {
+        Fact::Starting { group, epoch } | Fact::Stopping { group, epoch } | Fact::Stuck { group, epoch } => {
             vec![line(group, &text).with("epoch", epoch.0)]
         }
         Fact::Active { group, epoch, took } | Fact::Down { group, epoch, took } => {
@@ -149,8 +157,6 @@ pub fn lines(told: &Fact, node: &str, at: u64, incident: u64) -> Vec<FactLine> {
         }
         Fact::Broken { group, .. } => vec![line(group, &text)],
         Fact::FailbackWaits { group, to, .. } => vec![line(group, &text).with("to", &**to)],
-        #[allow(unreachable_patterns, reason = "facts are being added")]
-        _ => vec![line("", &text)],
     }
 }
 

@@ -19,6 +19,10 @@
 //! | `GET /v1/availability?path=&since=` | figures of each path |
 //! | `GET /v1/chaos` | the processes of every generation (setting `chaos`) |
 //! | `POST /v1/chaos?path=&fault=&time=&pick=` | one fault, done (setting `chaos`) |
+//! | `GET /v1/cluster` | what this node knows of its cluster |
+//! | `GET /v1/cluster/record` | array of facts about it, all there are |
+//! | `GET /v1/cluster/foresee?dead=A,B` | what would become of the groups of these nodes |
+//! | `POST /v1/cluster/move`, `drain`, `undrain`, `maintenance`, `forgive`, `start`, `confirm` `?group=&node=…` | a word for the register, answered when it stands there |
 //! | `POST /v1/start`, `stop`, `restart`, `hold`, `release` `?path=…` | JSON lines as it happens, the outcome last |
 
 #[cfg(feature = "full")]
@@ -28,6 +32,8 @@ mod ask;
 pub mod bind;
 #[cfg(feature = "full")]
 pub mod client;
+#[cfg(feature = "full")]
+pub mod cluster;
 #[cfg(feature = "full")]
 mod company;
 #[cfg(feature = "full")]

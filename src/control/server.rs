@@ -56,8 +56,15 @@ pub(super) struct Desk<H> {
     pub(super) dropped: Arc<AtomicU64>,
     settings: Arc<Vec<Said>>,
     pub(super) upgrades: Option<Upgrades>,
-    #[allow(dead_code, reason = "asked by the verbs of a cluster")]
     pub(super) cluster: Option<cluster::Handle>,
+}
+
+impl<H> Desk<H> {
+    /// The name of the cluster this daemon would be in.
+    pub(super) fn cluster_name(&self) -> String {
+        let said = self.settings.iter().find(|said| said.key == "cluster");
+        said.map(|said| said.value.clone()).unwrap_or_default()
+    }
 }
 
 fn router<H: House>(house: H, door: Door) -> Router {
@@ -78,6 +85,10 @@ fn router<H: House>(house: H, door: Door) -> Router {
         .route("/v1/upgrade", post(upgrade::upgrade::<H>))
         .route("/v1/apply", post(apply::apply::<H>))
         .route("/v1/chaos", get(harm::census::<H>).post(harm::inject::<H>))
+        .route("/v1/cluster", get(super::cluster::show::<H>))
+        .route("/v1/cluster/record", get(super::cluster::record::<H>))
+        .route("/v1/cluster/foresee", get(super::cluster::foresee::<H>))
+        .route("/v1/cluster/{verb}", post(super::cluster::ask::<H>))
         .route("/v1/{verb}", post(ask::ask::<H>))
         .fallback(no_such_route)
         .method_not_allowed_fallback(wrong_method)

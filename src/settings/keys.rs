@@ -128,7 +128,7 @@ impl Key {
             Takes::Directory => allowed(format!("\"{text}\" is no absolute path")),
             Takes::File if text.is_empty() || text.starts_with('/') && !text.ends_with('/') => Ok(()),
             Takes::File => allowed(format!("\"{text}\" is no absolute path of a file")),
-            Takes::Id if text.is_empty() || is_id(text) => Ok(()),
+            Takes::Id if is_id(text) && (!text.is_empty() || self.default.is_empty()) => Ok(()),
             Takes::Id => allowed(format!("\"{text}\" is no name")),
             Takes::Text(_) if text.contains(char::is_control) => allowed("it is more than a line".to_owned()),
             Takes::Text(_) => Ok(()),
