@@ -16,6 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use woodward_engine::Exit;
 use woodward_engine::effect::TreeEnd;
 
+use super::member::{self, Joined, Member};
 use super::passing;
 use super::report::{Code, Failure};
 use super::run::{self, Trees, refused};
@@ -131,6 +132,7 @@ async fn live(args: Args, os: &Os, runs: &Cell<bool>) -> Result<u8, Failure> {
         run::strict(&plans, &loaded.settings)?;
     }
     let settings = loaded.settings.clone();
+    let member = member::of(&plans, &settings, args.trees.at.as_deref(), os, &args.run).await?;
     let evict_within = settings.evict_within();
     let places = Places { settings: settings.clone(), ..Places::new(args.run.clone(), args.history.clone()) };
     let record = Record::open(places, Some(os.clone()));
@@ -158,22 +160,25 @@ async fn live(args: Args, os: &Os, runs: &Cell<bool>) -> Result<u8, Failure> {
         run: Some(args.run.clone()),
         evict_within,
         applied,
-        groups: Groups::default(),
+        groups: member.as_ref().map_or_else(Groups::default, Member::groups),
         tasks: Tasks::default(),
     };
     let (upgrades, wishes) = unbounded_channel();
     tracing::info!(found = os.found().len(), socket = %args.socket.display(), "the daemon has its records and its socket");
+    runs.set(true);
+    let (handle, ended) = runtime::start(surroundings, plans).await;
+    let mut joined = member.map(|member| member.join(handle.clone(), handle.record().clone()));
+    let cluster = joined.as_ref().map(|joined| joined.handle.clone());
     let door = Door {
         group,
         settings: used(&args, loaded.said),
         upgrades: Some(upgrades),
         #[cfg(feature = "full")]
-        cluster: None,
+        cluster: cluster.clone(),
     };
-    runs.set(true);
-    let (handle, ended) = runtime::start(surroundings, plans).await;
     let server = tokio::spawn(serve(handle.clone(), listener, door));
-    let obey = obey(handle.clone(), signals, os.clone());
+    let leave = cluster.map(|cluster| Box::pin(Joined::leave(cluster)));
+    let obey = obey(handle.clone(), signals, os.clone(), leave);
     let tell = args.notified.then(|| tokio::spawn(tell(handle.clone(), os.clone())));
 
     let end = tokio::select! {
@@ -183,6 +188,9 @@ async fn live(args: Args, os: &Os, runs: &Cell<bool>) -> Result<u8, Failure> {
         }
         file = upgraded(wishes, os) => End::Replaced(file),
         _ = obey => return Err(Failure::new(Code::TryAgain, "cannot go on: the keeper is gone")),
+        () = failed(&mut joined) => {
+            return Err(Failure::new(Code::TryAgain, "cannot go on: this node's part in the cluster failed"));
+        }
     };
     if let End::Code(_) = end {
         os.notify("STOPPING=1");
@@ -343,8 +351,22 @@ fn code(ends: &Ends) -> u8 {
     }
 }
 
-/// The first signal stops everything in order, the second kills. Returns when there is no keeper any more.
-async fn obey(handle: Handle, mut signals: UnboundedReceiver<i32>, os: Os) {
+/// Resolves when this node's part in a cluster has failed: what runs goes on, and the next daemon takes the part up again.
+async fn failed(joined: &mut Option<Joined>) {
+    match joined {
+        Some(joined) => joined.failed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The first signal stops everything in order, the second kills; a node leaves its cluster first. Returns when there is
+/// no keeper any more.
+async fn obey(
+    handle: Handle,
+    mut signals: UnboundedReceiver<i32>,
+    os: Os,
+    leave: Option<impl Future<Output = ()> + Unpin>,
+) {
     loop {
         match signals.recv().await {
             Some(signal) if passing::stops(signal) => break,
@@ -354,7 +376,23 @@ async fn obey(handle: Handle, mut signals: UnboundedReceiver<i32>, os: Os) {
         }
     }
     os.notify("STOPPING=1");
+    let mut impatient = false;
+    if let Some(mut leave) = leave {
+        impatient = loop {
+            tokio::select! {
+                () = &mut leave => break false,
+                signal = signals.recv() => match signal {
+                    Some(signal) if passing::stops(signal) => break true,
+                    Some(signal) => passing::pass_on(&handle, signal).await,
+                    None => return,
+                },
+            }
+        };
+    }
     handle.shut_down(Who { by: "a signal".to_owned(), text: None });
+    if impatient {
+        handle.kill_all();
+    }
     let patience = tokio::time::sleep(PATIENCE);
     tokio::pin!(patience);
     let mut said = false;

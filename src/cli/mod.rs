@@ -23,6 +23,7 @@ mod import;
 mod is_up;
 mod last;
 mod logs;
+mod member;
 mod page;
 mod passing;
 mod plan;

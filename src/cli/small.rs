@@ -3,6 +3,8 @@
 
 mod command;
 mod daemon;
+#[path = "apart.rs"]
+mod member;
 mod passing;
 pub mod report;
 mod run;

@@ -1,5 +1,6 @@
 //! What the rest of the house sees of this node's part in a cluster.
 
+use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -7,14 +8,21 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use woodward_engine::cluster::{Name, Request, View};
 
-use crate::store::Seat;
+use crate::store::{Seat, Store};
 
 /// Looks and asks. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Handle {
     pub(super) node: Name,
     pub(super) asks: UnboundedSender<Ask>,
     pub(super) view: Arc<ArcSwap<View>>,
+    pub(super) store: Arc<dyn Store>,
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("node", &self.node).finish_non_exhaustive()
+    }
 }
 
 /// A request and where its answer goes.
@@ -35,9 +43,9 @@ impl Handle {
         self.view.load_full()
     }
 
-    /// What is known of the members of the store.
+    /// The members of the store, as they were last seen.
     pub fn members(&self) -> Vec<Seat> {
-        Vec::new()
+        self.store.members()
     }
 
     /// Asks, and waits for the answer; else why not, in words behind `cannot ...: `. [`Request::Leave`] is answered when

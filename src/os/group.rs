@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use super::Os;
 use super::cgroup::{Cgroups, Group};
@@ -39,6 +40,16 @@ impl TreeGroup {
     /// The file that says whether somebody is in it.
     pub fn events_file(&self) -> io::Result<OwnedFd> {
         File::open(self.0.directory().join("cgroup.events")).map(OwnedFd::from)
+    }
+
+    /// Makes it, if need be.
+    pub fn make(&self) -> io::Result<()> {
+        fs::create_dir_all(self.directory())
+    }
+
+    /// Where it is.
+    pub fn directory(&self) -> &Path {
+        self.0.directory()
     }
 
     /// Everything in it and below it.

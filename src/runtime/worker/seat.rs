@@ -70,8 +70,9 @@ impl Child {
         shutdown: Option<Duration>,
         stream: Option<Stream>,
     ) -> Child {
-        let first = commands::program(&path, &plan, &plan.command);
-        let again = plan.command_on_restart.as_ref().map(|command| commands::program(&path, &plan, command));
+        let program = |command: &Vec<String>| commands::program(&path, &plan, command);
+        let first = program(&plan.command);
+        let again = plan.command_on_restart.as_ref().map(program);
         Child { path, plan, shutdown, stream, first, again }
     }
 
