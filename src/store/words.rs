@@ -140,6 +140,8 @@ struct MemberWords {
     wait: u64,
     #[serde(default)]
     groups: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    apart: Vec<(String, String)>,
     #[serde(default)]
     since: u64,
 }
@@ -267,6 +269,7 @@ impl From<&Member> for MemberWords {
             hold: millis(member.timing.hold),
             wait: millis(member.timing.wait),
             groups: member.groups.iter().map(|group| group.to_string()).collect(),
+            apart: member.apart.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect(),
             since: member.since,
         }
     }
@@ -279,6 +282,7 @@ impl From<MemberWords> for Member {
             fenced: name(words.fenced),
             timing: Timing::millis(words.beat, words.hold, words.wait),
             groups: words.groups.into_iter().map(Name::from).collect(),
+            apart: words.apart.into_iter().map(|(a, b)| (a.into(), b.into())).collect(),
             since: words.since,
         }
     }
@@ -442,6 +446,7 @@ mod tests {
             fenced: Some("h2".into()),
             timing: Timing::FAST,
             groups: vec![db.clone(), "web:ä".into()],
+            apart: vec![(db.clone(), "web:ä".into())],
             since: 1,
         };
         let mut all = vec![

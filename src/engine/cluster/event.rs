@@ -132,7 +132,8 @@ pub enum Request {
         /// Whose word.
         order: Order,
     },
-    /// All groups off a node, and none back, until [`Request::Undrain`].
+    /// All groups off a node that another one is able to run, and none back, until [`Request::Undrain`]. What can go
+    /// nowhere stays where it is.
     Drain {
         /// Which.
         node: Name,

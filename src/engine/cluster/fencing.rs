@@ -80,7 +80,7 @@ impl Cluster {
     fn fence_node(&mut self, node: Name, groups: Vec<Name>, fx: &mut Vec<Effect>) {
         let now = self.now;
         let revision = self.register.revision_of(&super::Key::Epoch(node.clone()));
-        let turn = self.turn_to_fence(&node);
+        let turn = self.turn_to_fence(&node, &groups);
         let fence = self
             .fences
             .entry(node.clone())
@@ -97,12 +97,20 @@ impl Cluster {
         fx.push(Effect::Fence { node, groups });
     }
 
-    /// Nothing for whoever has ended the term; the others wait until that one is not seen any more, and for each other.
-    fn turn_to_fence(&self, node: &Name) -> Duration {
+    /// Nothing for whoever has ended the term. If that one is seen and has the trees, the others give it time; else they wait
+    /// for each other.
+    fn turn_to_fence(&self, node: &Name, groups: &[Name]) -> Duration {
         let by = self.register.member(node).and_then(|member| member.fenced.as_ref());
+        let has = |by: &Name| {
+            self.register
+                .member(by)
+                .is_some_and(|member| groups.iter().any(|group| member.groups.contains(group)))
+        };
         match by {
             Some(by) if *by == self.config.me => Duration::ZERO,
-            Some(by) if self.presence(by) == Presence::Alive => AGAIN * 6 + STEP * self.rank_against(node),
+            Some(by) if self.presence(by) == Presence::Alive && has(by) => {
+                AGAIN * 6 + STEP * self.rank_against(node)
+            }
             _ => STEP * (1 + self.rank_against(node)),
         }
     }

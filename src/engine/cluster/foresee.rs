@@ -38,13 +38,7 @@ impl View {
             .collect();
         let own = if self.term.is_some() { Presence::Alive } else { Presence::Absent };
         presence.insert(self.me.clone(), own);
-        Board {
-            register: &self.register,
-            groups: &self.groups,
-            presence,
-            given: BTreeMap::new(),
-            shunned: Vec::new(),
-        }
+        Board::new(&self.register, &self.groups, presence)
     }
 
     /// What would become of the groups whose trees this node has if these nodes died now, in the order of starting.

@@ -144,10 +144,12 @@ impl Cluster {
         let (term, oldest) = (standing.term, standing.seen);
         for i in 0..self.parts.len() {
             let Some(epoch) = self.mine(i) else { continue };
-            let part = &mut self.parts[i];
-            if part.here != Here::Nothing || epoch.0 <= oldest || epoch <= part.seen {
+            let part = &self.parts[i];
+            let new = part.here == Here::Nothing && epoch.0 > oldest && epoch > part.seen;
+            if !new || self.is_kept_out(i) {
                 continue;
             }
+            let part = &mut self.parts[i];
             part.turn(Here::Starting { epoch, since: self.now });
             part.waits = None;
             (part.ask, part.asked) = (None, None);
@@ -172,7 +174,15 @@ impl Cluster {
     pub(super) fn is_stale(&self, i: usize) -> bool {
         let (Some(standing), Some(epoch)) = (self.standing(), self.mine(i)) else { return false };
         let old = epoch.0 <= standing.seen || epoch <= self.parts[i].seen;
-        self.parts[i].here == Here::Nothing && (old || self.leaving.is_some())
+        self.parts[i].here == Here::Nothing && (old || self.leaving.is_some() || self.is_kept_out(i))
+    }
+
+    /// Something is here that it must not share a node with: two who decided at once did not know of each other.
+    fn is_kept_out(&self, i: usize) -> bool {
+        let group = &self.config.groups[i];
+        let here = self.config.groups.iter().zip(&self.parts).filter(|(_, part)| part.here != Here::Nothing);
+        here.map(|(other, _)| other)
+            .any(|other| group.apart.contains(&other.name) || other.apart.contains(&group.name))
     }
 
     /// Brings a group down, to become what `then` says.

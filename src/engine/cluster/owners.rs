@@ -60,13 +60,7 @@ impl Cluster {
         let mut presence: BTreeMap<Name, Presence> =
             self.nodes().map(|node| (node.clone(), self.presence(node))).collect();
         presence.insert(self.config.me.clone(), self.presence(&self.config.me));
-        Board {
-            register: &self.register,
-            groups: &self.config.groups,
-            presence,
-            given: BTreeMap::new(),
-            shunned: Vec::new(),
-        }
+        Board::new(&self.register, &self.config.groups, presence)
     }
 
     /// What is known is no older than this node's own term, and the deadline stands.

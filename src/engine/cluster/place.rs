@@ -6,8 +6,8 @@
 //! is not moved by this: it is asked only when a group needs a place.
 
 use super::register::Order;
-use super::{Group, Name, Register};
-use std::collections::BTreeMap;
+use super::{Group, Name, Register, Value};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// What is known of a node.
@@ -70,6 +70,8 @@ pub(super) struct Board<'a> {
     pub register: &'a Register,
     pub groups: &'a [Group],
     pub presence: BTreeMap<Name, Presence>,
+    /// Pairs of groups that must not share a node, as any node has announced them.
+    pub apart: BTreeSet<(Name, Name)>,
     /// Groups placed in this decision.
     pub given: BTreeMap<Name, Option<Name>>,
     /// Where groups have just given up: group and node.
@@ -98,7 +100,17 @@ pub(super) enum Placed {
     Nobody(String),
 }
 
-impl Board<'_> {
+impl<'a> Board<'a> {
+    /// Before anything is decided.
+    pub fn new(register: &'a Register, groups: &'a [Group], presence: BTreeMap<Name, Presence>) -> Board<'a> {
+        let announced = register.entries.values().filter_map(|(_, value)| match value {
+            Value::Epoch(member) => Some(member.apart.iter().cloned()),
+            _ => None,
+        });
+        let apart = announced.flatten().chain(pairs_apart(groups)).collect();
+        Board { register, groups, presence, apart, given: BTreeMap::new(), shunned: Vec::new() }
+    }
+
     pub fn presence(&self, node: &Name) -> Presence {
         self.presence.get(node).copied().unwrap_or(Presence::Absent)
     }
@@ -131,9 +143,14 @@ impl Board<'_> {
         if let Some(why) = shunned.map(|(_, _, why)| why).or(noted) {
             found.push(Obstacle::Avoided(why.clone()));
         }
-        for other in self.groups.iter().filter(|other| are_apart(group, other)) {
-            if self.node_of(&other.name) == Some(node) {
-                found.push(Obstacle::Apart(other.name.clone()));
+        for (a, b) in &self.apart {
+            let other = match (a, b) {
+                (a, b) if *a == group.name => b,
+                (a, b) if *b == group.name => a,
+                _ => continue,
+            };
+            if self.node_of(other) == Some(node) {
+                found.push(Obstacle::Apart(other.clone()));
             }
         }
         found
@@ -193,9 +210,15 @@ impl Board<'_> {
     }
 }
 
-/// One of them asks not to share a node with the other.
-fn are_apart(a: &Group, b: &Group) -> bool {
-    a.name != b.name && (a.apart.contains(&b.name) || b.apart.contains(&a.name))
+/// Pairs of groups that must not share a node, the lesser name first.
+pub(super) fn pairs_apart(groups: &[Group]) -> Vec<(Name, Name)> {
+    let pairs =
+        groups.iter().flat_map(|group| group.apart.iter().map(|other| (group.name.clone(), other.clone())));
+    let mut pairs: Vec<_> =
+        pairs.filter(|(a, b)| a != b).map(|(a, b)| if a < b { (a, b) } else { (b, a) }).collect();
+    pairs.sort();
+    pairs.dedup();
+    pairs
 }
 
 /// One of them asks to share a node with the other.

@@ -70,6 +70,8 @@ pub struct Member {
     pub timing: Timing,
     /// The groups whose trees it has.
     pub groups: Vec<Name>,
+    /// Pairs of groups of its trees that must not share a node: others need not have both trees to heed it.
+    pub apart: Vec<(Name, Name)>,
     /// Wall clock at the joining, milliseconds since 1970; for people.
     pub since: u64,
 }

@@ -12,6 +12,7 @@
 
 use super::cluster::Cluster;
 use super::desk::{Pending, What};
+use super::place::pairs_apart;
 use super::register::Member;
 use super::{Condition, Config, Effect, Fact, Key, Name, Saved, Term, Transaction, Value, Write};
 use crate::time::Time;
@@ -179,6 +180,7 @@ impl Cluster {
             fenced,
             timing: self.config.timing,
             groups: groups.map(|g| g.name.clone()).collect(),
+            apart: pairs_apart(&self.config.groups),
             since: self.wall,
         }
     }
@@ -199,6 +201,7 @@ impl Cluster {
         self.arm(fx);
         fx.push(Effect::Fact(Fact::Joined { term }));
         self.dirty = true;
+        self.look_at_the_epoch(fx);
     }
 
     pub(super) fn not_joined(&mut self, id: u64, fx: &mut Vec<Effect>) {

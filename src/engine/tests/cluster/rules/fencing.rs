@@ -75,3 +75,17 @@ fn if_whoever_fences_dies_another_does_it() {
     world.run(75_000);
     assert_eq!(world.runs("db"), Some("h3"));
 }
+
+#[test]
+fn who_has_the_tree_fences_at_once_when_the_one_who_ended_the_term_has_not() {
+    let db = Group { fencing: Fencing::Required, ..group("db", "h1 h3") };
+    let web = group("web", "h2 h1");
+    let mut world = World::empty();
+    world.boot("h1", &[db.clone(), web.clone()]);
+    world.boot("h2", &[web]);
+    world.boot("h3", &[db]);
+    world.run(5000);
+    world.kill("h1");
+    world.run(4000);
+    assert_eq!(world.runs("db"), Some("h3"));
+}

@@ -113,3 +113,30 @@ fn a_hundred_groups_are_placed_and_taken_over() {
     world.run(4000);
     assert!(groups.iter().all(|g| world.runs(&g.name) == Some("h2")));
 }
+
+#[test]
+fn apart_holds_where_the_one_who_decides_has_only_one_of_the_trees() {
+    let (g1, g2) = (group("g1", "h1"), Group { apart: vec![name("g1")], ..group("g2", "h3 h1 h2") });
+    let mut world = World::empty();
+    world.boot("h1", &[g1, g2.clone()]);
+    world.boot("h2", std::slice::from_ref(&g2));
+    world.boot("h3", std::slice::from_ref(&g2));
+    world.run(5000);
+    world.kill("h3");
+    world.run(5000);
+    assert_eq!((world.runs("g1"), world.runs("g2")), (Some("h1"), Some("h2")));
+}
+
+#[test]
+fn of_two_apart_that_were_given_to_a_node_at_once_one_goes_on() {
+    let b = Group { apart: vec![name("a")], ..group("b", "h1 h2") };
+    let groups = [group("a", "h1 h2"), b];
+    let mut world = World::new("h1 h2", &groups);
+    world.run(4000);
+    // As if another had decided at the same time, not knowing of it.
+    world.kill("h2");
+    world.give("b", "h1");
+    world.boot("h2", &groups);
+    world.run(4000);
+    assert_eq!((world.runs("a"), world.runs("b")), (Some("h1"), Some("h2")));
+}
