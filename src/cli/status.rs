@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::cluster;
 use super::detail;
 use super::last;
 use super::page::{Page, page};
 use super::report::{self, Code, Failure};
-use super::style::{Style, lasted};
+use super::style::{Style, WIDTH, lasted, wrap};
 use super::target::Target;
 use crate::control::client::{Client, Endpoint, encode};
 use crate::control::message::Shown;
@@ -95,7 +96,14 @@ fn all(args: &Args, client: &Client) -> Result<String, Failure> {
         if args.json {
             everything.extend(rows);
         } else {
-            pages.push(draw(args, endpoint, &rows, client.endpoints().len() > 1));
+            let away = cluster::elsewhere(client, endpoint);
+            if away.is_empty() || !rows.is_empty() {
+                pages.push(draw(args, endpoint, &rows, client.endpoints().len() > 1));
+            }
+            if !away.is_empty() {
+                let lines = away.iter().flat_map(|(_, line)| hanging(line)).collect::<Vec<_>>().join("\n");
+                pages.push(lines + "\n\nwoodward cluster status shows all nodes\n");
+            }
         }
     }
     if args.json {
@@ -126,7 +134,8 @@ fn missing(last: &last::Last, running: &[&String]) -> Option<String> {
 }
 
 fn one(args: &Args, client: &Client, asked: &str) -> Result<String, Failure> {
-    let (endpoint, path) = client.locate(asked)?;
+    let (endpoint, path) =
+        client.locate(asked).map_err(|problem| of_cluster(client, asked, problem.into()))?;
     if args.json {
         let rows: Vec<Row> = client.get(endpoint, &format!("/v1/status/{}", encode(&path)))?;
         return json(&rows);
@@ -140,6 +149,23 @@ fn one(args: &Args, client: &Client, asked: &str) -> Result<String, Failure> {
         String::new()
     };
     Ok(detail::detail(&shown, &subtree, looks))
+}
+
+/// A path that is not here may be of a group that is elsewhere.
+fn of_cluster(client: &Client, asked: &str, failure: Failure) -> Failure {
+    let group = asked.split('/').next().unwrap_or(asked);
+    let away = client.endpoints().iter().flat_map(|endpoint| cluster::elsewhere(client, endpoint));
+    match away.into_iter().find(|(name, _)| name == group) {
+        Some((name, line)) => Failure { message: format!("cannot show {asked}: {line}"), ..failure }
+            .hint(format!("woodward cluster why {name}")),
+        None => failure,
+    }
+}
+
+/// A text in lines of the page; all but the first are indented.
+fn hanging(text: &str) -> Vec<String> {
+    let lines = wrap(text, WIDTH - 2).into_iter().enumerate();
+    lines.map(|(n, line)| if n == 0 { line } else { format!("  {line}") }).collect()
 }
 
 fn draw(args: &Args, endpoint: &Endpoint, rows: &[Row], others: bool) -> String {

@@ -14,9 +14,10 @@ mod why;
 use std::process::ExitCode;
 
 use super::report::{self, Code, Failure};
+use super::style::lasted;
 use super::target::Target;
 use crate::control::client::{Client, Endpoint};
-use crate::control::cluster::sheet::Sheet;
+use crate::control::cluster::sheet::{Part, Sheet};
 
 /// Says which node runs which tree, and moves trees
 #[derive(clap::Args)]
@@ -122,8 +123,41 @@ impl Member {
     }
 }
 
+/// Groups of the cluster of a daemon that run elsewhere or nowhere, a line each.
+pub fn elsewhere(client: &Client, endpoint: &Endpoint) -> Vec<(String, String)> {
+    // A daemon in no cluster says so, an older one knows no such address.
+    let Ok(sheet) = client.get::<Sheet>(endpoint, "/v1/cluster") else { return Vec::new() };
+    let away = sheet.groups.iter().filter(|part| part.node.as_deref() != Some(&sheet.node));
+    away.map(|part| (part.group.clone(), where_it_is(part, sheet.at))).collect()
+}
+
+fn where_it_is(part: &Part, now: u64) -> String {
+    let group = &part.group;
+    let ago = lasted(now.saturating_sub(part.since));
+    match (&part.node, part.phase.as_deref()) {
+        (Some(node), Some("active") | None) => format!("{group}: on {node} for {ago}: {}", part.why),
+        (Some(node), Some(phase)) => format!("{group}: {phase} on {node}: {}", part.why),
+        (None, _) if part.since == 0 => format!("{group}: on no node: {}", part.why),
+        (None, _) => format!("{group}: on no node for {ago}: {}", part.why),
+    }
+}
+
 /// As JSON, with a newline at the end.
 fn as_json<T: serde::Serialize>(value: &T) -> Result<String, Failure> {
     let text = serde_json::to_string_pretty(value);
     text.map(|text| text + "\n").map_err(|error| super::target::misread(&error).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use samples::{NOW, night};
+
+    #[test]
+    fn where_a_group_is_that_is_not_here() {
+        let lines: Vec<String> = night().groups.iter().map(|part| where_it_is(part, NOW)).collect();
+        assert_eq!(lines[0], "acs: on gas02 for 4m: its node was dead: no beat for 3s");
+        assert_eq!(lines[1], "grid: starting on gas03: moved by ana: \"disk of gas02\"");
+        assert!(lines[2].starts_with("integral: on no node for 10m: no node is able: gas01"), "{}", lines[2]);
+    }
 }
