@@ -17,6 +17,7 @@ mod daemon;
 mod detail;
 mod differing;
 mod events;
+mod guard;
 mod hints;
 mod hold;
 mod import;
@@ -104,6 +105,7 @@ enum Verb {
     Generator(units::generator::Args),
     Sweep(sweep::Args),
     Ready(Box<ready::Args>),
+    Guard(guard::Args),
     Completions(completions::Args),
 }
 
@@ -157,6 +159,7 @@ pub fn main() -> ExitCode {
         Verb::Generator(args) => units::generator::run(&args),
         Verb::Sweep(args) => sweep::run(args),
         Verb::Ready(args) => ready::run(*args),
+        Verb::Guard(args) => guard::run(args),
         Verb::Completions(args) => completions::run(args),
     }
 }

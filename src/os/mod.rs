@@ -11,6 +11,8 @@ mod cgroup;
 mod client;
 pub mod clock;
 mod family;
+#[cfg(feature = "full")]
+pub mod fuse;
 mod group;
 pub mod guard;
 mod limits;
