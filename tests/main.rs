@@ -9,6 +9,7 @@ mod chaos;
 mod cli;
 mod cluster;
 mod etcd;
+mod guards;
 mod health;
 mod import;
 mod init;
