@@ -108,6 +108,7 @@ pub fn fact(fact: &Fact) -> (&'static str, String) {
         }
         Fact::Broken { why, .. } => ("group_broken", with("no node is able", why)),
         Fact::FailbackWaits { to, why, .. } => ("failback_waits", format!("would go back to {to}: {why}")),
+        Fact::NotMoved { why, .. } => ("move_refused", with("was to be moved and is not", why)),
         Fact::Maintenance { on: true } => {
             ("maintenance", "maintenance: nothing is started, moved or taken over by itself".to_owned())
         }
@@ -155,7 +156,7 @@ pub fn lines(told: &Fact, node: &str, at: u64, incident: u64) -> Vec<FactLine> {
         Fact::Active { group, epoch, took } | Fact::Down { group, epoch, took } => {
             vec![line(group, &text).with("epoch", epoch.0).with("took", *took)]
         }
-        Fact::Broken { group, .. } => vec![line(group, &text)],
+        Fact::Broken { group, .. } | Fact::NotMoved { group, .. } => vec![line(group, &text)],
         Fact::FailbackWaits { group, to, .. } => vec![line(group, &text).with("to", &**to)],
     }
 }

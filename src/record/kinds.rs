@@ -113,6 +113,12 @@ pub const KINDS: &[Kind] = &[
         "It was found running, and the tree file does not name it any more.",
     ),
     kind(
+        "move_refused",
+        Warning,
+        "A group could not be moved where it was wanted",
+        "The node is not able any more; why: woodward cluster why @WOODWARD_PATH@.",
+    ),
+    kind(
         "failback_waits",
         Info,
         "A group would go back to a better node",

@@ -106,6 +106,9 @@ impl Cluster {
     /// Total: any event in any state. A `now` before that of the last call counts as the same moment. `wall` (milliseconds
     /// since 1970) is only written down.
     pub fn handle(&mut self, now: Time, wall: u64, event: Event, effects: &mut Vec<Effect>) {
+        if let Some(due) = self.next_deadline() {
+            self.slept(now.since(due));
+        }
         self.now = self.now.max(now);
         self.wall = wall;
         self.look_at_the_clock(effects);
@@ -121,6 +124,7 @@ impl Cluster {
             self.leave_groups(effects);
             self.run_probes(effects);
             self.fence(effects);
+            self.forget_wishes(effects);
             self.decide(effects);
             self.write_down(effects);
             self.leave_cluster(effects);

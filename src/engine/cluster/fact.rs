@@ -113,6 +113,13 @@ pub enum Fact {
         /// What came of it.
         result: Result<(), String>,
     },
+    /// What a person wished for cannot be done any more: the wish is forgotten.
+    NotMoved {
+        /// Which.
+        group: Name,
+        /// Where it was to go, and why it does not.
+        why: String,
+    },
     /// A failback is not done yet.
     FailbackWaits {
         /// Which.

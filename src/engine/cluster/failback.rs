@@ -27,7 +27,8 @@ enum Earning {
 impl Cluster {
     /// Lets a group of this node go back, or says what that waits for.
     pub(super) fn earn_failback(&mut self, i: usize, epoch: Epoch, fx: &mut Vec<Effect>) {
-        let Some(to) = self.better_node(i, epoch) else {
+        let up = matches!(self.parts[i].here, Here::Active { .. });
+        let Some(to) = self.better_node(i, epoch).filter(|_| up) else {
             self.parts[i].waits = None;
             return;
         };
@@ -78,7 +79,7 @@ impl Cluster {
             return Earning::Waits("a person moves it".into(), None);
         };
         let Here::Active { quiet, .. } = self.parts[i].here else {
-            return Earning::Waits("it is not up yet".into(), None);
+            return Earning::Waits(String::new(), None);
         };
         let Some(steady) = self.sights.get(to).map(|seen| seen.steady + earned.steady) else {
             return Earning::Waits(format!("{to} has not been seen to beat"), None);

@@ -33,6 +33,8 @@ pub(super) struct Part {
     pub ask: Option<Name>,
     /// It was last asked then.
     pub asked: Option<Time>,
+    /// A person's wish of that revision cannot be met, and is to be taken away.
+    pub forget: Option<u64>,
     /// A probe of another node's group runs here, asked for under that epoch; then its result.
     pub probing: Option<(Epoch, Option<Result<(), String>>)>,
     /// Milliseconds its last start and its last stop took here.
@@ -56,6 +58,9 @@ pub(super) enum Here {
     Released { epoch: Epoch, then: Then },
 }
 
+/// What is said of a group that was not up within its `start_within`.
+pub(super) const LATE: &str = "it was not ready in time";
+
 /// What shall become of a group that leaves this node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Then {
@@ -69,6 +74,16 @@ pub(super) struct Then {
 impl Then {
     pub fn because(why: Why) -> Then {
         Then { why, to: None, failed: None }
+    }
+
+    /// What the daemon before this one had begun.
+    fn resumed(why: Why) -> Then {
+        let failed = match &why {
+            Why::GaveUp(words) | Why::Rollback(words) => Some(words.clone()),
+            Why::Late => Some(LATE.into()),
+            _ => None,
+        };
+        Then { failed, ..Then::because(why) }
     }
 }
 
@@ -111,7 +126,7 @@ impl Cluster {
             let Some(i) = self.index(&held.group) else { continue };
             let (epoch, since) = (held.epoch, self.now);
             self.parts[i].turn(match &held.stopping {
-                Some(why) => Here::Stopping { epoch, since, then: Then::because(why.clone()) },
+                Some(why) => Here::Stopping { epoch, since, then: Then::resumed(why.clone()) },
                 None if held.up => Here::Active { epoch, quiet: since },
                 None => Here::Starting { epoch, since },
             });

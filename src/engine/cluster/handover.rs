@@ -3,10 +3,10 @@
 //! it runs. Nothing is brought down for a place that does not exist, unless the node stops.
 
 use super::cluster::Cluster;
-use super::groups::{Here, Then};
+use super::groups::{Here, LATE, Then};
 use super::place::{Board, Placed, Wanted};
 use super::register::{Owner, Why};
-use super::{Effect, Epoch, Name};
+use super::{Effect, Epoch, Fact, Key, Name};
 
 impl Cluster {
     /// Brings down what is to leave.
@@ -31,6 +31,9 @@ impl Cluster {
         if self.leaving.is_some() {
             return Some(Then::because(Why::Left));
         }
+        if !self.config.groups[i].nodes.contains(&self.config.me) {
+            return Some(Then::because(Why::Left));
+        }
         if let Some(then) = self.wished(i) {
             return Some(then);
         }
@@ -48,7 +51,7 @@ impl Cluster {
         if !self.is_late(i) {
             return None;
         }
-        let then = self.gave_up(i, "it was not ready in time".into());
+        let then = self.gave_up(i, LATE.into());
         Some(match then.why {
             Why::Rollback(_) => then,
             _ => Then { why: Why::Late, ..then },
@@ -74,6 +77,36 @@ impl Cluster {
             None => self.elsewhere(i, &board)?,
         };
         Some(Then { to: Some(to), ..Then::because(Why::Moved(wish.order.clone())) })
+    }
+
+    /// A wish that came true otherwise, or cannot any more, is not kept for a day when it could.
+    pub(super) fn forget_wishes(&mut self, fx: &mut Vec<Effect>) {
+        for i in 0..self.parts.len() {
+            let (Here::Starting { .. } | Here::Active { .. }) = self.parts[i].here else {
+                self.parts[i].forget = None;
+                continue;
+            };
+            let group = &self.config.groups[i].name;
+            let Some(wish) = self.register.wish(group).filter(|_| self.may_decide()) else {
+                self.parts[i].forget = None;
+                continue;
+            };
+            let revision = self.register.revision_of(&Key::Move(group.clone()));
+            if self.parts[i].forget == Some(revision) {
+                continue;
+            }
+            let board = self.board();
+            let why = match &wish.to {
+                Some(to) if *to == self.config.me => format!("it is on {to} already"),
+                Some(to) => {
+                    let obstacles = board.obstacles(&self.config.groups[i], to);
+                    obstacles.first().map_or(String::new(), |obstacle| format!("{to}: {obstacle}"))
+                }
+                None => "no other node can run it".into(),
+            };
+            fx.push(Effect::Fact(Fact::NotMoved { group: group.clone(), why }));
+            self.parts[i].forget = Some(revision);
+        }
     }
 
     /// A group that it is to be with, and that stands before it, was given to another node later than it came here.

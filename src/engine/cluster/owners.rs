@@ -89,6 +89,7 @@ impl Cluster {
             self.give_out(&mut board, &mut draft, &mut wake);
         }
         self.forgive(&mut draft, &mut wake);
+        self.forget(&mut draft);
         drop(board);
         for at in wake {
             self.wake_at(at);
@@ -175,7 +176,8 @@ impl Cluster {
         if let Some(state) = self.new_state(i, epoch, Phase::Stopping) {
             draft.put(Key::State(group.name.clone()), Value::State(state));
         }
-        let elsewhere = Wanted { prefer: then.to.as_ref(), except: Some(me), patient: false };
+        let wish = self.register.wish(&group.name).and_then(|wish| wish.to.as_ref());
+        let elsewhere = Wanted { prefer: then.to.as_ref().or(wish), except: Some(me), patient: false };
         match board.place(group, elsewhere) {
             Placed::On(node) => self.give(i, Some(&node), then.why.clone(), board, draft),
             // Rather here again than nowhere, unless it has failed here or this node leaves.
@@ -366,6 +368,20 @@ impl Cluster {
                 wake.push(at);
             } else if !draft.is_full() && self.register.entries.contains_key(&key) {
                 draft.require(key.clone(), self.register.revision_of(&key));
+                draft.writes.push(Write::Delete(key));
+            }
+        }
+    }
+
+    /// Takes away wishes that cannot be met.
+    fn forget(&self, draft: &mut Draft) {
+        for (group, part) in self.config.groups.iter().zip(&self.parts) {
+            let key = Key::Move(group.name.clone());
+            if let Some(revision) = part.forget
+                && self.register.revision_of(&key) == revision
+                && !draft.is_full()
+            {
+                draft.require(key.clone(), revision);
                 draft.writes.push(Write::Delete(key));
             }
         }

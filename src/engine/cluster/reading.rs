@@ -46,6 +46,7 @@ impl Cluster {
                 if let super::term::Life::Ending { term, .. } = self.life {
                     fx.push(Effect::End { term });
                 }
+                self.keep_what_was_found(fx);
                 self.ask(fx);
             }
             Reading::Asked { since, .. } if *since + patience <= self.now => {
@@ -80,8 +81,10 @@ impl Cluster {
         }
         let first = self.register.revision == 0;
         self.reading = Reading::Known;
+        self.dirty = true;
         let now: BTreeMap<Key, (u64, Value)> =
             entries.into_iter().map(|(key, revision, value)| (key, (revision, value))).collect();
+        let maintenance = self.register.maintenance().is_some();
         let before = std::mem::take(&mut self.register.entries);
         self.register.revision = revision;
         for key in before.keys().filter(|key| !now.contains_key(*key)) {
@@ -96,10 +99,8 @@ impl Cluster {
             }
         }
         self.register.entries = now;
+        self.tell_maintenance(maintenance, fx);
         self.news(revision, fx);
-        if first {
-            self.keep_what_was_found(fx);
-        }
     }
 
     pub(super) fn changed(
@@ -111,6 +112,7 @@ impl Cluster {
         if !self.reading.is_known() || revision <= self.register.revision {
             return;
         }
+        let maintenance = self.register.maintenance().is_some();
         self.register.revision = revision;
         for (key, value) in changes {
             self.notice(&key, value.as_ref(), true, fx);
@@ -122,7 +124,15 @@ impl Cluster {
                 None => drop(self.register.entries.remove(&key)),
             }
         }
+        self.tell_maintenance(maintenance, fx);
         self.news(revision, fx);
+    }
+
+    fn tell_maintenance(&self, before: bool, fx: &mut Vec<Effect>) {
+        let on = self.register.maintenance().is_some();
+        if on != before {
+            fx.push(Effect::Fact(Fact::Maintenance { on }));
+        }
     }
 
     /// Something was learnt.

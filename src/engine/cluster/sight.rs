@@ -23,6 +23,16 @@ pub(super) struct Seen {
 }
 
 impl Cluster {
+    /// This node should have been awake so much earlier. What the others did meanwhile it has not seen yet: as much more
+    /// time is theirs.
+    pub(super) fn slept(&mut self, late: Duration) {
+        if late >= self.config.timing.beat {
+            for seen in self.sights.values_mut().filter(|seen| !seen.silent) {
+                seen.at = seen.at + late;
+            }
+        }
+    }
+
     /// Its beat or its epoch has changed.
     pub(super) fn beat_seen(&mut self, node: &Name, epoch: bool, live: bool, fx: &mut Vec<Effect>) {
         let now = self.now;

@@ -404,8 +404,12 @@ impl World {
     pub fn give(&mut self, group: &str, node: &str) {
         let owner =
             Owner { node: Some(name(node)), from: None, why: Why::First, by: name("nobody"), since: 0 };
-        let writes = vec![Write::Put(Key::Owner(name(group)), Value::Owner(owner))];
-        self.commit(Transaction { conditions: Vec::new(), writes });
+        self.put(Key::Owner(name(group)), Value::Owner(owner));
+    }
+
+    /// Writes anything past everybody.
+    pub fn put(&mut self, key: Key, value: Value) {
+        self.commit(Transaction { conditions: Vec::new(), writes: vec![Write::Put(key, value)] });
     }
 
     fn check(&mut self) {

@@ -1,7 +1,8 @@
 //! What people are answered.
 
 use crate::play::*;
-use woodward_engine::cluster::{Foreseen, Group, Request};
+use woodward_engine::cluster::register::Wish;
+use woodward_engine::cluster::{Fact, Foreseen, Group, Key, Request, Value};
 
 #[test]
 fn what_cannot_be_done_is_refused_with_the_reason() {
@@ -56,4 +57,23 @@ fn what_is_foreseen_is_what_happens() {
     for Foreseen { group, to, .. } in foreseen {
         assert_eq!(world.runs(&group), to.ok().as_deref(), "{group}");
     }
+}
+
+#[test]
+fn a_wish_that_cannot_be_met_any_more_is_forgotten_and_told() {
+    let mut world = World::new("h1 h2", &[group("db", "h1 h2")]);
+    world.run(5000);
+    let wish = Wish { to: Some(name("h2")), order: order() };
+    world.kill("h2");
+    world.run(4000);
+    world.put(Key::Move(name("db")), Value::Move(wish));
+    world.run(1000);
+    assert_eq!(
+        world.told(|fact| matches!(fact, Fact::NotMoved { why, .. } if why == "h2: does not beat")),
+        1
+    );
+    assert!(world.register.wish(&name("db")).is_none());
+    world.boot("h2", &[group("db", "h1 h2")]);
+    world.run(20_000);
+    assert_eq!(world.runs("db"), Some("h1"));
 }

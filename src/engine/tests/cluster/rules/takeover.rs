@@ -65,6 +65,8 @@ fn a_watcher_that_was_frozen_itself_takes_nothing_from_who_beats() {
     world.node("h2").frozen = false;
     world.run(5000);
     assert_eq!((world.runs("db"), world.given("db")), (Some("h1"), 1));
+    let dead = |fact: &Fact| matches!(fact, Fact::NodeDead { node, .. } if &**node == "h1");
+    assert_eq!(world.told(dead), 0, "it slept itself");
 }
 
 #[test]
