@@ -18,12 +18,19 @@
 //! * [`network`]: addresses and the gate.
 //! * [`token`]: the number of a group's epoch in a file, for its services.
 //! * [`words`]: what is recorded of it.
+//! * [`fence`]: power fencing by agents.
+//! * [`mail`]: who is to be told, by mail or a webhook.
 
+mod command;
+pub mod fence;
 mod handle;
 mod life;
+pub mod mail;
 mod network;
 mod saved;
 mod task;
+#[cfg(test)]
+mod tests;
 mod token;
 pub mod words;
 
