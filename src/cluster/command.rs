@@ -110,7 +110,7 @@ pub(super) async fn run(
             }
             () = sleep_until(until) => match status {
                 Some(_) => break Ok(()),
-                None => break Err(format!("it did not end within {}", words::span(within))),
+                None => break Err("it did not end in time".to_owned()),
             },
         };
         match event {
