@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use tokio::io::{Interest, unix::AsyncFd};
 
+use super::stage::is_warden;
 use crate::tree::resources::SELF;
 
 /// File of the state directory that tells where the groups are.
@@ -200,9 +201,9 @@ impl Group {
         self.processes().into_iter().chain(below.flat_map(|group| group.all_processes())).collect()
     }
 
-    /// A signal to each process in it.
+    /// A signal to each process in it, but not to those that would pass it on to others of it.
     pub fn signal(&self, signal: i32) {
-        for pid in self.processes() {
+        for pid in self.processes().into_iter().filter(|&pid| signal == libc::SIGKILL || !is_warden(pid)) {
             // SAFETY: plain call.
             unsafe { libc::kill(pid, signal) };
         }

@@ -130,7 +130,7 @@ impl Client {
             let exe = self.exe.clone();
             let exe = exe.ok_or_else(|| step("stage", io::Error::other("only woodward itself has one")))?;
             let mut wrapped = program::image(program, &file)?;
-            let prepared = stage::prepare(&wrapped, &program.sandbox, groups_of_v1);
+            let prepared = stage::prepare(&wrapped, program, groups_of_v1);
             let (ours, theirs) = prepared.map_err(|e| step("stage", e))?;
             let free = descriptors.iter().map(|&(number, _)| number + 1).max().unwrap_or(3);
             stage::wrap(&mut wrapped, free, free + 1);

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use woodward_keeper::image::Step;
 
-use super::{Settings, Stop, Verdict, check, landlock, mounts, rights, seccomp};
+use super::{Settings, Stop, Verdict, check, isolate, landlock, mounts, rights, seccomp};
 
 /// Nobody sees it but who starts the stage by hand.
 const FAILED: u8 = 126;
@@ -48,6 +48,14 @@ fn go(daemon: &mut UnixStream, args: impl Iterator<Item = OsString>) -> Result<I
     for group in &settings.groups_of_v1 {
         fs::write(group, "0").map_err(Stop::own(format!("control group {}", group.display())))?;
     }
+    // SAFETY: plain call.
+    let keeper = unsafe { libc::getppid() };
+    if settings.isolate {
+        isolate::enter()?;
+    }
+    if let Some(adjust) = settings.oom_score_adjust {
+        fs::write("/proc/self/oom_score_adj", adjust.to_string()).map_err(Stop::own("oom_score_adjust"))?;
+    }
     let here = std::env::current_dir().ok();
     if let Some(mounts) = &settings.mounts {
         mounts::make(mounts)?;
@@ -62,6 +70,16 @@ fn go(daemon: &mut UnixStream, args: impl Iterator<Item = OsString>) -> Result<I
         unsafe { libc::umask(umask) };
     }
     rights::take(&settings)?;
+    if settings.bound && !settings.isolate {
+        // SAFETY: plain calls.
+        let parent = unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            libc::getppid()
+        };
+        if parent != keeper {
+            return Err(Stop::at(Step::Guard)(io::Error::from_raw_os_error(libc::ESRCH)));
+        }
+    }
     match (&settings.directory, &settings.mounts) {
         (Some(directory), _) => std::env::set_current_dir(directory).map_err(Stop::at(Step::Directory))?,
         // The directory we are in is that of the other mounts: through it everything could be written.

@@ -12,6 +12,7 @@
 //! end of file alone, that the process was killed on its way.
 
 mod enter;
+mod isolate;
 mod landlock;
 mod mounts;
 mod rights;
@@ -27,9 +28,10 @@ use tokio::io::AsyncReadExt;
 use woodward_keeper::image::{Image, Step};
 
 use super::{Program, SpawnError, program};
-use crate::tree::Sandbox;
+use crate::tree::Bound;
 
 pub use enter::enter;
+pub(super) use isolate::is_warden;
 
 /// The hidden verb.
 pub const VERB: &str = "stage";
@@ -50,6 +52,12 @@ struct Settings {
     capabilities: Option<Vec<u8>>,
     no_new_privileges: bool,
     seccomp: bool,
+    /// It dies with the keeper: that has been asked for, but a change of the user takes it back.
+    bound: bool,
+    /// And so does all it starts.
+    isolate: bool,
+    /// The keeper writes it for its own child; of an isolated service that is another process.
+    oom_score_adjust: Option<i32>,
 }
 
 /// A mount namespace and what is different in it.
@@ -93,7 +101,7 @@ type Why = Box<dyn Fn(&Program, &Path) -> SpawnError + Send>;
 
 /// Whether a start has to go through the stage.
 pub(super) fn is_needed(program: &Program, groups_of_v1: &[PathBuf]) -> bool {
-    !groups_of_v1.is_empty() || !program.sandbox.is_none()
+    !groups_of_v1.is_empty() || !program.sandbox.is_none() || program.bound == Bound::Namespace
 }
 
 /// Turns the image of a service into one of the stage for it. `exe` and `socket` are the numbers that our own file and
@@ -110,10 +118,11 @@ pub(super) fn wrap(image: &mut Image, exe: i32, socket: i32) {
 /// The two ends; the settings wait in the child's.
 pub(super) fn prepare(
     image: &Image,
-    sandbox: &Sandbox,
+    program: &Program,
     groups_of_v1: Vec<PathBuf>,
 ) -> io::Result<(Watch, OwnedFd)> {
     use std::os::unix::ffi::OsStrExt;
+    let sandbox = &program.sandbox;
     let root = nix::unistd::Uid::effective().is_root();
     let path = |bytes: &Vec<u8>| PathBuf::from(std::ffi::OsStr::from_bytes(bytes));
     let mounts = sandbox.needs_mounts() || (root && !sandbox.read_only_paths.is_empty());
@@ -133,6 +142,9 @@ pub(super) fn prepare(
         capabilities: sandbox.capabilities.clone(),
         no_new_privileges: sandbox.no_new_privileges || (!root && sandbox.capabilities.is_some()),
         seccomp: sandbox.strict.is_some(),
+        bound: program.bound != Bound::No,
+        isolate: program.bound == Bound::Namespace,
+        oom_score_adjust: image.oom_score_adjust.filter(|_| program.bound == Bound::Namespace),
     };
     let (ours, theirs) = UnixStream::pair()?;
     let mut text = serde_json::to_vec(&settings)?;

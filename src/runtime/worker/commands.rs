@@ -6,7 +6,7 @@ use woodward_engine::Exit;
 
 use crate::os::{ExitStatus, Program};
 use crate::record::words;
-use crate::tree::{Stdin, WorkerPlan};
+use crate::tree::{Bound, Stdin, WorkerPlan};
 
 /// The child's command, or another one, with the environment and identity of the child.
 pub(super) fn program(path: &Arc<str>, plan: &WorkerPlan, command: &[String]) -> Arc<Program> {
@@ -27,7 +27,12 @@ pub(super) fn program(path: &Arc<str>, plan: &WorkerPlan, command: &[String]) ->
 /// A hook, a stop command or a probe: the child's, but it reads nothing.
 pub(super) fn helper(path: &Arc<str>, plan: &WorkerPlan, command: &[String]) -> Arc<Program> {
     let mut program = program(path, plan, command);
-    Arc::make_mut(&mut program).stdin = Stdin::Null;
+    let own = Arc::make_mut(&mut program);
+    own.stdin = Stdin::Null;
+    if own.bound == Bound::Namespace {
+        // In a namespace of its own it would not find the process it is to stop or to ask.
+        own.bound = Bound::Keeper;
+    }
     program
 }
 
