@@ -178,6 +178,17 @@ impl Cluster {
     /// A key has changed; `live`: just now, not some time before.
     fn notice(&mut self, key: &Key, value: Option<&Value>, live: bool, fx: &mut Vec<Effect>) {
         match key {
+            Key::Epoch(node) if *node == self.config.me => {
+                let member = value.and_then(|value| match value {
+                    Value::Epoch(member) => Some(member),
+                    _ => None,
+                });
+                self.look_at_namesake(member, live);
+            }
+            Key::Beat(node) if *node == self.config.me && live => {
+                let member = self.register.member(node).cloned();
+                self.look_at_namesake(member.as_ref(), live);
+            }
             Key::Beat(node) if *node != self.config.me => self.beat_seen(node, false, live, fx),
             Key::Epoch(node) if *node != self.config.me => match value {
                 Some(Value::Epoch(member)) if member.fenced.is_none() => self.beat_seen(node, true, live, fx),

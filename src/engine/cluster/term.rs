@@ -169,6 +169,7 @@ impl Cluster {
         };
         let id = self.commit(transaction, false, fx);
         self.pending.push(Pending { id, sent: self.now, seen: self.seen, what: What::Join });
+        self.config.after = term;
         self.life = Life::Joining { id, sent: self.now, term };
     }
 
@@ -190,7 +191,6 @@ impl Cluster {
         if own != id {
             return;
         }
-        self.config.after = self.config.after.max(term);
         let standing = Standing::new(term, revision, revision, self.now, sent, &self.config);
         if standing.deadline <= self.now {
             // Nothing has begun yet that would have to end.
@@ -290,6 +290,15 @@ impl Cluster {
         self.rest();
     }
 
+    /// What is in this node's name is of a term that it has not begun: another one has its name, and as long as that one is
+    /// there, this one stays away rather than end the other's terms for ever.
+    pub(super) fn look_at_namesake(&mut self, member: Option<&Member>, live: bool) {
+        let known = live || self.config.after > Term(0);
+        if known && member.is_some_and(|member| member.fenced.is_none() && member.term > self.config.after) {
+            self.rest();
+        }
+    }
+
     /// The register was emptied or restored: whoever still runs by what it said before has noticed by then.
     pub(super) fn rest(&mut self) {
         let later = self.now + self.config.timing.wait * 2;
@@ -332,10 +341,12 @@ impl Cluster {
         let why = match self.register.member(&self.config.me).and_then(|member| member.fenced.clone()) {
             Some(by) if by == self.config.me && self.leaving.is_some() => "it has left".into(),
             Some(by) => format!("fenced by {by}"),
-            None => "its epoch was changed by somebody else".into(),
+            None if self.register.revision_of(&key) == 0 => "its epoch was taken away".into(),
+            None => format!("another node is called {}", self.config.me),
         };
+        let fenced = self.register.member(&self.config.me).is_some_and(|member| member.fenced.is_some());
         self.end_term(why, fx);
-        if self.register.revision_of(&key) == 0 {
+        if !fenced {
             self.rest();
         }
     }

@@ -17,5 +17,7 @@ mod play;
 mod requests;
 #[path = "cluster/rules/takeover.rs"]
 mod takeover;
+#[path = "cluster/rules/total.rs"]
+mod total;
 #[path = "cluster/rules/unknown.rs"]
 mod unknown;

@@ -124,11 +124,16 @@ impl World {
 
     /// A node begins (anew, with nothing of before).
     pub fn boot(&mut self, node: &str, groups: &[Group]) {
-        let greatest = self.nodes.get(node).map_or(Term(0), |node| node.greatest);
+        self.boot_as(node, node, groups);
+    }
+
+    /// One of some name, on a machine of its own.
+    pub fn boot_as(&mut self, node: &str, machine: &str, groups: &[Group]) {
+        let greatest = self.nodes.get(machine).map_or(Term(0), |node| node.greatest);
         let timing = Timing::NORMAL;
         let config = Config { me: name(node), timing, groups: groups.to_vec(), after: greatest };
         let cluster = Cluster::new(config.clone(), self.now);
-        self.insert(node, cluster, config, greatest);
+        self.insert(machine, cluster, config, greatest);
     }
 
     fn insert(&mut self, node: &str, cluster: Cluster, config: Config, greatest: Term) {

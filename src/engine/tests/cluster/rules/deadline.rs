@@ -163,3 +163,16 @@ fn a_watch_that_is_lost_or_silent_is_read_anew() {
     assert!(world.nodes["h2"].watches, "what its own beats told it was not shown");
     assert_eq!((world.runs("db"), world.given("db")), (Some("h1"), 1));
 }
+
+#[test]
+fn two_nodes_of_one_name_do_not_end_each_others_terms_for_ever() {
+    let groups = [group("db", "h1")];
+    let mut world = World::new("h1", &groups);
+    world.run(5000);
+    world.boot_as("h1", "twin", &groups);
+    world.run(60_000);
+    let joined = world.told(|fact| matches!(fact, Fact::Joined { .. }));
+    assert_eq!(joined, 2, "the one that was there stays away while the other beats");
+    let why = |fact: &Fact| matches!(fact, Fact::TermOver { why, .. } if why == "another node is called h1");
+    assert_eq!(world.told(why), 1);
+}
