@@ -17,6 +17,7 @@ mod journal;
 mod keeper_death;
 mod kills;
 mod luck;
+mod nodes;
 #[path = "../src/engine/tests/common/random.rs"]
 mod random;
 mod readiness;
