@@ -91,7 +91,8 @@ impl Nodes {
     /// Tokens rise with each owner.
     fn wait_for_words(&self, nodes: &[&str]) {
         let names = || self.said().into_iter().map(|(node, _)| node).collect::<Vec<_>>();
-        self.nodes[0].wait("the words of the service", |_| names() == nodes);
+        self.nodes[0].wait("the words of the service", |_| names().len() >= nodes.len());
+        assert_eq!(names(), nodes);
         let said = self.said();
         let rises = |pair: &[(String, u64)]| pair[0].0 == pair[1].0 || pair[0].1 < pair[1].1;
         assert!(said.windows(2).all(rises), "{said:?}");
@@ -163,7 +164,8 @@ fn a_group_runs_on_one_node_and_its_death_brings_it_up_on_another() {
 #[test]
 fn a_group_that_gives_up_is_moved_at_once_and_so_is_one_that_a_person_moves() {
     let nodes = Nodes::of(3);
-    for _ in 0..2 {
+    for words in [&["n0"][..], &["n0", "n0"]] {
+        nodes.wait_for_words(words);
         nodes.nodes[0].wait("its process", |bed| pid(bed, "g/a").is_some_and(lives));
         kill(pid(&nodes.nodes[0], "g/a").expect("it runs"), libc::SIGKILL);
     }
@@ -233,10 +235,10 @@ fn without_a_store_everything_of_a_group_ends_at_the_deadline_and_comes_back_wit
         "no storm of restarts"
     );
     nodes.etcd.thaw(0);
-    nodes.nodes[0].wait("the group again", |bed| facts(bed, "group_active").len() == 2);
-    nodes.wait_for_words(&["n0", "n0"]);
+    nodes.nodes[0].wait("the group again", |bed| facts(bed, "group_active").len() >= 2);
+    nodes.nodes[0].wait("its words", |_| nodes.said().len() >= 2);
     let said = nodes.said();
-    assert!(said[0].1 < said[1].1, "another life has another token: {said:?}");
+    assert!(said.windows(2).all(|lives| lives[0].1 < lives[1].1), "another life has another token: {said:?}");
 }
 
 #[test]

@@ -42,7 +42,6 @@ pub fn at(plan: &Plan, path: &str) -> Result<Plan, CutError> {
         None => return Err(unknown(&plan, path)),
     }
     plan.tree.shutdown = None;
-    plan.failover = None;
     plan.at = Some(path.to_owned());
     let kept = |planned: &str| is_within(planned, path) || is_within(path, planned);
     plan.supervisors.retain(|supervisor| kept(&supervisor.path));
