@@ -90,7 +90,7 @@ async fn agents_are_tried_in_turn_and_a_failed_one_again_the_next_time() {
         "broken",
         "[ -e $dir/mended ] && exec $dir/switch; cat >/dev/null; echo x >>$dir/tries; echo 'no route' >&2; exit 1",
     );
-    let other = Agent { nodes: vec!["h9".into()], ..bed.agent("other", "touch $dir/other; exit 0") };
+    let other = Agent { nodes: vec!["h9".into()], ..bed.agent("other", "touch $dir/other.asked; exit 0") };
     let alone = [broken.clone(), other.clone()];
     for tries in 1..=2 {
         assert_eq!(
@@ -103,7 +103,7 @@ async fn agents_are_tried_in_turn_and_a_failed_one_again_the_next_time() {
     assert_eq!(fence(&bed.os, "h2", &all).await, Ok(()));
     std::fs::write(bed.dir.path().join("mended"), "").expect("it is mended");
     assert_eq!(fence(&bed.os, "h2", &alone).await, Ok(()));
-    assert!(!bed.dir.path().join("other").exists(), "an agent of another node was asked");
+    assert!(!bed.dir.path().join("other.asked").exists(), "an agent of another node was asked");
     assert_eq!(fence(&bed.os, "h2", &[]).await, Err("no fence agent is named for h2".to_owned()));
 }
 

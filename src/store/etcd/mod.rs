@@ -16,6 +16,8 @@
 mod beats;
 mod gateway;
 mod member;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
