@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 use woodward_engine::cluster::{Name, Request, Timing};
 
 use super::report::{Code, Failure};
+use crate::cluster::mail::{self, Mail};
 use crate::cluster::{self, Prepared};
 use crate::os::Os;
 use crate::record::Record;
@@ -22,6 +23,7 @@ use crate::tree::Plan;
 pub(super) struct Member {
     prepared: Prepared,
     store: Arc<dyn Store>,
+    mail: Mail,
 }
 
 /// A node that takes part.
@@ -67,7 +69,21 @@ pub(super) async fn of(
     if !settings.watchdog_device.as_os_str().is_empty() {
         watchdog(os, settings, first)?;
     }
-    Ok(Some(Member { prepared, store: Arc::new(store) }))
+    let mail = Mail::start(mail_of(settings, &node), os.clone()).map_err(wrong)?;
+    Ok(Some(Member { prepared, store: Arc::new(store), mail }))
+}
+
+/// Who is told of moves.
+fn mail_of(settings: &Settings, node: &str) -> mail::Settings {
+    let to = settings.mail_to.split(',').map(str::trim).filter(|to| !to.is_empty());
+    mail::Settings {
+        to: to.map(str::to_owned).collect(),
+        from: Some(settings.mail_from.clone()).filter(|from| !from.is_empty()),
+        sendmail: vec![settings.sendmail.display().to_string()],
+        webhook: settings.webhook.0.first().cloned(),
+        node: node.to_owned(),
+        cluster: settings.cluster.clone(),
+    }
 }
 
 /// What the settings say of the store.
@@ -122,7 +138,7 @@ impl Member {
 
     /// Joins.
     pub(super) fn join(self, kernel: Handle, record: Record) -> Joined {
-        let (handle, task) = self.prepared.start(kernel, record, self.store);
+        let (handle, task) = self.prepared.start(kernel, record, self.store, self.mail);
         Joined { handle, task }
     }
 }

@@ -54,6 +54,7 @@ use crate::store::Store;
 use crate::tree::Plan;
 use crate::tree::failover::Failover;
 pub use handle::Handle;
+use mail::Mail;
 use network::Network;
 use saved::SavedFile;
 
@@ -184,11 +185,12 @@ impl Prepared {
         kernel: crate::runtime::Handle,
         record: Record,
         store: Arc<dyn Store>,
+        mail: Mail,
     ) -> (Handle, JoinHandle<()>) {
         let node = self.node.clone();
         let (asks, asked) = unbounded_channel();
         let members = store.clone();
-        let (task, view) = task::Task::new(self, kernel, record, store);
+        let (task, view) = task::Task::new(self, kernel, record, store, mail);
         (Handle { node, asks, view, store: members }, tokio::spawn(task.run(asked)))
     }
 }

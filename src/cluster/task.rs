@@ -21,19 +21,24 @@ use woodward_engine::cluster::{Cluster, Effect, Event, Fact, Name, Request, Term
 
 use super::handle::Ask;
 use super::life::{Life, Means, Word};
+use super::mail::Mail;
 use super::network::Network;
 use super::saved::SavedFile;
-use super::{Prepared, config, words};
-use crate::os::clock;
+use super::{Prepared, command, config, failovers, fence, words};
 use crate::os::guard::{Guard, GuardEvent, Refusal};
+use crate::os::{ExitStatus, Os, clock};
 use crate::record::Record;
 use crate::record::fact::FactLine;
 use crate::runtime::Handle;
 use crate::runtime::groups::{Happening, News};
 use crate::store::{Snapshot, Store, StoreError, Watched};
+use crate::tree::failover::Agent;
 
 /// A store that could not be read is asked again after this time.
 const AGAIN: Duration = Duration::from_millis(500);
+
+/// How long the probe of a group may take.
+const PROBE: Duration = Duration::from_secs(30);
 
 /// See the module.
 pub(super) struct Task {
@@ -44,6 +49,8 @@ pub(super) struct Task {
     kernel: Handle,
     record: Record,
     store: Arc<dyn Store>,
+    mail: Mail,
+    os: Os,
     guard: Guard,
     network: Network,
     after: Term,
@@ -84,6 +91,7 @@ impl Task {
         kernel: Handle,
         record: Record,
         store: Arc<dyn Store>,
+        mail: Mail,
     ) -> (Task, Arc<ArcSwap<View>>) {
         let now = clock::lasting();
         let Prepared { node, os, guard, run, after, saved, file, plans, network, news, .. } = prepared;
@@ -108,7 +116,7 @@ impl Task {
         let (read, reading) = unbounded_channel();
         let (keeper, guarding) = (os.keeper(), guard.events());
         let means = Means {
-            os,
+            os: os.clone(),
             guard: guard.clone(),
             network: network.clone(),
             kernel: kernel.clone(),
@@ -131,6 +139,8 @@ impl Task {
             kernel,
             record,
             store,
+            mail,
+            os,
             guard,
             network,
             after,
@@ -193,11 +203,8 @@ impl Task {
         match effect {
             Effect::Read => self.read_register(),
             Effect::Commit { id, transaction, beat } => {
-                let (answer, heard) = (self.store.commit(transaction, beat), self.heard.clone());
-                self.jobs.spawn(async move {
-                    // The task has ended if nobody hears it.
-                    let _ = heard.send(Event::Answered { id, answer: answer.await });
-                });
+                let answer = self.store.commit(transaction, beat);
+                self.later(async move { Event::Answered { id, answer: answer.await } });
             }
             Effect::Begin { term } => {
                 if let Err(error) = self.guard.begin(term, self.timing.hold) {
@@ -216,11 +223,8 @@ impl Task {
             Effect::Start { group, epoch, term } => self.tell_life(&group, Word::Start { epoch, term }),
             Effect::Keep { group, epoch } => self.tell_life(&group, Word::Keep { epoch }),
             Effect::Stop { group, epoch } => self.tell_life(&group, Word::Stop { epoch }),
-            Effect::Probe { group } => self.hear_later(Event::Probed { group, result: Ok(()) }),
-            Effect::Fence { node, .. } => {
-                let result = Err("no fence agent can be run".to_owned());
-                self.hear_later(Event::Fenced { node, result });
-            }
+            Effect::Probe { group } => self.probe(group),
+            Effect::Fence { node, groups } => self.fence(node, &groups),
             Effect::Reply { id, result } => match self.asked.remove(&id) {
                 Some(Asked::Leaver(answer)) if result.is_ok() => {
                     self.asked.insert(id, Asked::Leaver(answer));
@@ -238,8 +242,55 @@ impl Task {
                     }
                 }
             }
-            Effect::Fact(fact) => self.tell(&fact),
+            Effect::Fact(fact) => {
+                self.mail.tell(&fact);
+                self.tell(&fact);
+            }
         }
+    }
+
+    /// Runs the command that says whether a group could run here.
+    fn probe(&mut self, group: Name) {
+        let plans = self.kernel.plans();
+        let command = failovers(&plans).find(|failover| failover.group.name == group);
+        let Some(command) = command.and_then(|failover| failover.probe.clone()) else {
+            return self.hear_later(Event::Probed { group, result: Ok(()) });
+        };
+        let (os, name) = (self.os.clone(), format!("+probe-{group}"));
+        self.later(async move {
+            let ended = command::run(&os, &name, &command, b"", PROBE).await;
+            let result = ended.and_then(|ended| match ended.status {
+                ExitStatus::Code(0) => Ok(()),
+                _ => Err(ended.said()),
+            });
+            Event::Probed { group, result }
+        });
+    }
+
+    /// Asks the agents of these groups, each once.
+    fn fence(&mut self, node: Name, groups: &[Name]) {
+        let plans = self.kernel.plans();
+        let of_groups = failovers(&plans).filter(|failover| groups.contains(&failover.group.name));
+        let mut agents: Vec<Agent> = Vec::new();
+        for agent in of_groups.flat_map(|failover| &failover.agents) {
+            if !agents.contains(agent) {
+                agents.push(agent.clone());
+            }
+        }
+        let os = self.os.clone();
+        self.later(async move {
+            let result = fence::fence(&os, &node, &agents).await;
+            Event::Fenced { node, result }
+        });
+    }
+
+    /// What takes time: its outcome is an event.
+    fn later(&mut self, outcome: impl Future<Output = Event> + Send + 'static) {
+        let heard = self.heard.clone();
+        self.jobs.spawn(async move {
+            // The task has ended if nobody hears it.
+            let _ = heard.send(outcome.await);
+        });
     }
 
     /// Reads the register, again and again until it can be read; the outcome is followed by a watch.
