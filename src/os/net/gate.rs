@@ -194,6 +194,7 @@ impl Gate {
         const KEY_TYPE: u16 = 4;
         const KEY_LEN: u16 = 5;
         const ID: u16 = 10;
+        const USERDATA: u16 = 13;
         let inet = [("groups", "open", CGROUP), ("addresses", "open4", IPV4), ("addresses6", "open6", IPV6)];
         let all = inet.map(|set| (NFPROTO_INET, set)).into_iter();
         let mut id = 0;
@@ -205,6 +206,9 @@ impl Gate {
                 let set = then(batch, NEWSET, family);
                 set.text(TABLE, &self.table).text(NAME, name).number(FLAGS, flags);
                 set.number(KEY_TYPE, kind).number(KEY_LEN, length).number(ID, id);
+                // For whoever lists it: in which order the bytes of a key are (1 the machine's, 2 the network's).
+                let order = if kind == CGROUP.0 { 1 } else { 2 };
+                set.add(USERDATA, &[0, 4, order, 0, 0, 0]);
             }
         }
     }

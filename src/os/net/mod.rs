@@ -81,6 +81,9 @@ pub enum NetError {
         /// The network interface that has it.
         on: String,
     },
+    /// There is no time left in which it might be up.
+    #[error("cannot put up {0}: the right to run is over")]
+    Over(Address),
     /// The kernel refuses.
     #[error("cannot {what} {address}: {why}")]
     Address {
@@ -219,6 +222,9 @@ impl Presence {
 
     /// Puts the addresses up for `left`. If one cannot be, none is.
     pub fn appear(&self, left: Duration) -> Result<(), NetError> {
+        if let Some(address) = self.addresses.first().filter(|_| left.is_zero()) {
+            return Err(NetError::Over(address.clone()));
+        }
         let done = self.addresses.iter().try_for_each(|address| address::put(address, left));
         if done.is_err() {
             let _ = self.vanish();

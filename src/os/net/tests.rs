@@ -400,6 +400,8 @@ fn if_one_address_cannot_be_put_up_none_is() {
         let presence = place.net().presence(&place.group, &addresses, false).expect("there is one");
         presence.check().expect_err("v9 is missing");
         presence.appear(LONG).expect_err("v9 is missing");
+        let alone = place.net().presence(&place.group, &addresses[..1], false).expect("there is one");
+        alone.appear(Duration::ZERO).expect_err("the right to run is over");
         assert!(!ip("addr").contains("10.9.0.50"));
         assert!(presence.hidden().is_empty());
     });
