@@ -48,6 +48,8 @@ const GROUPS: usize = 256;
 const LONGEST: u64 = 24 * 60 * 60 * 1000;
 /// Nanoseconds.
 const MILLISECOND: u64 = 1_000_000;
+/// A `hold` under which a lifetime in seconds is sent though it is less than one.
+const COARSE: u64 = 2_000 * MILLISECOND;
 /// How often processes are looked for by their mark.
 const LOOKS: usize = 16;
 
@@ -139,9 +141,13 @@ impl Guard {
     /// Sends the messages of one kind, of all groups. `left`: nanoseconds until the deadline.
     fn send(&mut self, when: When, left: u64) {
         self.refused = (0, 0);
+        // Whole seconds are too coarse for a short rhythm: an address that was not renewed for want of a whole second would
+        // vanish from a node whose beats are only slow.
+        let coarse = self.term.as_ref().is_some_and(|term| term.hold < COARSE);
+        let least = u64::from(coarse && left > 0);
         for group in &mut self.groups {
             for message in group.messages.iter_mut().filter(|message| message.when == when) {
-                if let Err(errno) = self.sockets.send(message, left) {
+                if let Err(errno) = self.sockets.send(message, left, least) {
                     self.refused =
                         (self.refused.0 + 1, if self.refused.0 == 0 { errno } else { self.refused.1 });
                 }

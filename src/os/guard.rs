@@ -136,7 +136,8 @@ pub struct Place {
     pub unit: Unit,
 }
 
-/// How a lifetime is written; always rounded down, and a message with a lifetime of none is not sent.
+/// How a lifetime is written; always rounded down, and a message with a lifetime of none is not sent (with a `hold` under
+/// two seconds a second always is).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// Four bytes in the machine's order: seconds.

@@ -37,12 +37,12 @@ impl Sockets {
         Message { when: ready.when, protocol: ready.protocol, bytes, patches }
     }
 
-    /// Sends it; what lives for some time lives `left` nanoseconds, rounded down. Nothing is sent if that were none.
-    /// `Err`: errno.
-    pub fn send(&self, message: &mut Message, left: u64) -> Result<(), i32> {
+    /// Sends it; what lives for some time lives `left` nanoseconds, rounded down, but `least` seconds where it counts in
+    /// seconds. Nothing is sent if that were none. `Err`: errno.
+    pub fn send(&self, message: &mut Message, left: u64, least: u64) -> Result<(), i32> {
         for patch in &message.patches {
             let number = match patch.unit {
-                Unit::Seconds => left / 1_000_000_000,
+                Unit::Seconds => (left / 1_000_000_000).max(least),
                 Unit::Milliseconds => left / 1_000_000,
             };
             if number == 0 {
@@ -134,10 +134,13 @@ mod tests {
         let ready = guard::read(&list).next().unwrap().unwrap();
         let mut message = sockets.keep(&ready);
         // There is no such protocol: that is told where it is to be sent.
-        assert_eq!(sockets.send(&mut message, 2_999_999_999), Err(libc::EPROTONOSUPPORT));
+        assert_eq!(sockets.send(&mut message, 2_999_999_999, 0), Err(libc::EPROTONOSUPPORT));
         assert_eq!(message.bytes[..4], 2u32.to_ne_bytes());
         assert_eq!(message.bytes[4..], 2999u64.to_be_bytes());
-        assert_eq!(sockets.send(&mut message, 999_999_999), Ok(()), "less than a second: not sent");
+        assert_eq!(sockets.send(&mut message, 999_999_999, 0), Ok(()), "less than a second: not sent");
+        assert_eq!(sockets.send(&mut message, 999_999_999, 1), Err(libc::EPROTONOSUPPORT));
+        assert_eq!(message.bytes[..4], 1u32.to_ne_bytes());
+        assert_eq!(message.bytes[4..], 999u64.to_be_bytes(), "milliseconds are exact all the same");
     }
 
     #[test]
