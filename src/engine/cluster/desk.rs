@@ -4,7 +4,7 @@
 //! decides twice, or too late, is refused. So an answer that never comes, or is not known, costs time and nothing else:
 //! the next decision is made from what the watch has shown by then, and of two under way one alone can be done.
 
-use super::cluster::Cluster;
+use super::machine::Cluster;
 use super::{Answer, Effect, Transaction};
 use crate::event::ReqId;
 use crate::time::Time;

@@ -8,13 +8,17 @@
 //!
 //! What a person has moved stays where it was moved to, and a group that is to be with another waits for that one to go.
 
-use super::cluster::Cluster;
 use super::group::{Earned, Failback};
 use super::groups::{Here, Then};
+use super::machine::Cluster;
 use super::place::are_with;
 use super::register::{Probe, Why};
 use super::{Effect, Epoch, Fact, Key, Name, Value};
 use crate::time::Time;
+use std::time::Duration;
+
+/// An answer of a better node counts for so long, or for `steady` if that is longer.
+const FRESH: Duration = Duration::from_secs(60);
 
 /// Whether a group may go back now.
 enum Earning {
@@ -101,13 +105,14 @@ impl Cluster {
         let group = &self.config.groups[i].name;
         let asked = self.register.probe(group).filter(|probe| probe.node == *to && probe.epoch == epoch);
         let again = self.parts[i].asked.map_or(self.now, |at| at + earned.steady);
+        let fresh = self.parts[i].asked.is_some_and(|at| self.now < at + earned.steady.max(FRESH));
         match asked.map(|probe| probe.result.clone()) {
-            Some(Some(Ok(()))) => return Earning::Done,
+            Some(Some(Ok(()))) if fresh => return Earning::Done,
             Some(Some(Err(why))) if again > self.now => {
                 return Earning::Waits(format!("{to} could not run it: {why}"), Some(again));
             }
             Some(None) => {}
-            Some(Some(Err(_))) | None => self.parts[i].ask = Some(to.clone()),
+            Some(Some(_)) | None => self.parts[i].ask = Some(to.clone()),
         }
         Earning::Waits(format!("{to} is trying whether it could run it"), None)
     }

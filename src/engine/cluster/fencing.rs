@@ -5,7 +5,7 @@
 //! meanwhile. [`Fencing::BestEffort`] waits for the attempt, [`Fencing::Required`] for its success, and the attempt is
 //! repeated.
 
-use super::cluster::Cluster;
+use super::machine::Cluster;
 use super::owners::STEP;
 use super::place::Presence;
 use super::{Effect, Fact, Fencing, Name};

@@ -9,7 +9,7 @@
 //! given to this node is accepted only at an epoch later than its term and than all it had before, and only while the
 //! deadline stands.
 
-use super::cluster::Cluster;
+use super::machine::Cluster;
 use super::register::{State, Why};
 use super::term::Life;
 use super::{Down, Effect, Epoch, Fact, Fencing, Held, Name};
@@ -135,6 +135,9 @@ impl Cluster {
 
     /// Says what goes on, to the daemon that has found it running.
     pub(super) fn keep_what_was_found(&self, fx: &mut Vec<Effect>) {
+        if self.standing().is_none() {
+            return;
+        }
         for (group, part) in self.config.groups.iter().zip(&self.parts) {
             let group = group.name.clone();
             match part.here {
@@ -265,7 +268,7 @@ impl Cluster {
         }
     }
 
-    /// Where a node can be fenced, others may go on if it is: the term is ended. Else nobody may start the group while
+    /// Where a node can be fenced, others may go on if it is: the term is ended, and for long enough. Else nobody may start the group while
     /// something of it is left here.
     pub(super) fn stuck(&mut self, group: &Name, epoch: Epoch, fx: &mut Vec<Effect>) {
         let Some(i) = self.index(group).filter(|&i| self.parts[i].epoch() == Some(epoch)) else { return };
@@ -275,6 +278,7 @@ impl Cluster {
         fx.push(Effect::Fact(Fact::Stuck { group: group.clone(), epoch }));
         if self.config.groups[i].fencing != Fencing::None {
             self.end_term(format!("something of {group} does not end"), fx);
+            self.rest();
         }
     }
 

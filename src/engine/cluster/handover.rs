@@ -2,8 +2,8 @@
 //! time, it follows another group, a better node has proved itself. It is brought down first, and given on when nothing of
 //! it runs. Nothing is brought down for a place that does not exist, unless the node stops.
 
-use super::cluster::Cluster;
 use super::groups::{Here, LATE, Then};
+use super::machine::Cluster;
 use super::place::{Board, Placed, Wanted};
 use super::register::{Owner, Why};
 use super::{Effect, Epoch, Fact, Key, Name};

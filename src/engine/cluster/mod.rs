@@ -26,12 +26,11 @@
 //! | what a group asks for | [`group`] |
 //! | this node's part, what outlives its daemon, what people see | [`config`] |
 //! | keys, values, transactions; what is known of them here | [`register`] |
-//! | the machine: one turn, and which room has which rule | [`cluster`] |
+//! | the machine: one turn, and which room has which rule | `machine` |
 //! | where a group may run, and why not | [`place`] |
 //! | what would happen if | [`foresee`] |
 //! | what wakes a cluster, what it asks for, what it tells | [`event`], [`effect`], [`fact`] |
 
-mod cluster;
 pub mod config;
 mod desk;
 pub mod effect;
@@ -43,6 +42,7 @@ pub mod foresee;
 pub mod group;
 mod groups;
 mod handover;
+mod machine;
 mod owners;
 pub mod place;
 mod reading;
@@ -53,13 +53,13 @@ mod sight;
 mod term;
 pub mod timing;
 
-pub use cluster::Cluster;
 pub use config::{Config, Held, Saved, Sight, View};
 pub use effect::Effect;
 pub use event::{Answer, Down, Event, Request};
 pub use fact::Fact;
 pub use foresee::Foreseen;
 pub use group::{Fencing, Group};
+pub use machine::Cluster;
 pub use register::{Condition, Key, Register, Transaction, Value, Write};
 pub use timing::Timing;
 

@@ -8,9 +8,9 @@
 //! A group is *free* if nobody has it, or the node in whose name it is has no term any more. Whoever has its tree may give
 //! it out; the node it goes to at once, the others each a little later, should that one not do it.
 
-use super::cluster::Cluster;
 use super::desk::What;
 use super::groups::{Here, Then};
+use super::machine::Cluster;
 use super::place::{Board, Placed, Presence, Wanted};
 use super::register::{Avoid, Member, Owner, Phase, Why};
 use super::{Condition, Effect, Epoch, Fencing, Key, Name, Term, Transaction, Value, Write};

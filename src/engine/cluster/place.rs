@@ -179,15 +179,14 @@ impl<'a> Board<'a> {
             }
             let rank = (wanted.prefer != Some(node), self.without(group, node), index);
             let better = |best: &Option<(_, _)>| best.as_ref().is_none_or(|(found, _)| rank < *found);
-            match obstacles.as_slice() {
-                [] if better(&best) => best = Some((rank, node)),
-                [] => {}
-                [Obstacle::Away(presence)] if wanted.patient || *presence == Presence::Doubtful => {
-                    if better(&hoped) {
-                        hoped = Some((rank, node));
-                    }
-                }
-                _ => {}
+            let may_come = match obstacles.as_slice() {
+                [Obstacle::Away(presence)] => wanted.patient || *presence == Presence::Doubtful,
+                _ => false,
+            };
+            if obstacles.is_empty() && better(&best) {
+                best = Some((rank, node));
+            } else if may_come && better(&hoped) {
+                hoped = Some((rank, node));
             }
             if let Some(first) = obstacles.first() {
                 reasons.push(format!("{node}: {first}"));

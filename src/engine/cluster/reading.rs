@@ -4,7 +4,7 @@
 //! answers with less than was seen was emptied or restored, and a term that stands by what was seen is ended rather than
 //! run in doubt. Nothing is believed of it until it has gone beyond that.
 
-use super::cluster::Cluster;
+use super::machine::Cluster;
 use super::register::{Owner, Why};
 use super::{Effect, Epoch, Fact, Key, Value};
 use crate::time::Time;

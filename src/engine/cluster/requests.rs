@@ -1,9 +1,9 @@
 //! Words of persons. Each is checked against what is known here, written into the register, and answered when it stands
 //! there; whoever is concerned acts when the watch shows it.
 
-use super::cluster::Cluster;
 use super::desk::{Pending, What};
 use super::fencing::{Fence, State};
+use super::machine::Cluster;
 use super::place::{Obstacle, Presence};
 use super::register::{Order, Owner, Why, Wish};
 use super::{Condition, Effect, Key, Name, Request, Transaction, Value, Write};

@@ -1,9 +1,9 @@
 //! What is written for others to read and decides nothing by itself: how far each group is, questions and answers of
 //! probes. On a desk of its own, so that no decision waits for it.
 
-use super::cluster::Cluster;
 use super::desk::What;
 use super::groups::Here;
+use super::machine::Cluster;
 use super::owners::Draft;
 use super::register::Probe;
 use super::{Effect, Epoch, Key, Transaction, Value};

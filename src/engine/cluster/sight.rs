@@ -3,7 +3,7 @@
 //! A node that was not seen to change for the `wait` it has announced is *silent*: its own deadline has passed, and it may be
 //! challenged. One that was only read of, and has not been seen to beat since, is *in doubt*: nothing is given to it yet.
 
-use super::cluster::Cluster;
+use super::machine::Cluster;
 use super::place::Presence;
 use super::{Effect, Fact, Name, Sight};
 use crate::time::Time;

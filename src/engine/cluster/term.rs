@@ -10,8 +10,8 @@
 //! every [`super::Timing::beat`] whatever became of those before, as long as the keeper has answered the last arming within a
 //! third of `hold`; if it has not within two thirds, the term is ended from here. A missed deadline is final for its term.
 
-use super::cluster::Cluster;
 use super::desk::{Pending, What};
+use super::machine::Cluster;
 use super::place::pairs_apart;
 use super::register::Member;
 use super::{Condition, Config, Effect, Fact, Key, Name, Saved, Term, Transaction, Value, Write};

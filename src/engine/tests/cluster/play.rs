@@ -78,12 +78,15 @@ pub struct Node {
     pub left: bool,
 }
 
+/// What one revision has changed.
+type Changes = Vec<(Key, Option<Value>)>;
+
 /// All of it.
 pub struct World {
     pub now: Time,
     pub nodes: BTreeMap<Name, Node>,
     pub register: Register,
-    log: Vec<(u64, Vec<(Key, Option<Value>)>)>,
+    log: Vec<(u64, Changes)>,
     pub trees: BTreeMap<(Name, Name), Tree>,
     /// What answers a transaction: `None`: as it is.
     pub answers: Option<Answer>,

@@ -2,8 +2,8 @@
 
 use crate::play::*;
 use woodward_engine::cluster::group::Failback;
-use woodward_engine::cluster::register::Why;
-use woodward_engine::cluster::{Event, Fact, Group, Request};
+use woodward_engine::cluster::register::{Probe, Why};
+use woodward_engine::cluster::{Event, Fact, Group, Key, Request, Value};
 
 fn returned(db: Group) -> World {
     let groups = [db];
@@ -126,4 +126,23 @@ fn manual_proposes_and_never_does_not() {
         assert_eq!(world.runs("db"), Some("h2"));
         assert_eq!(world.told(|fact| matches!(fact, Fact::FailbackWaits { .. })), told);
     }
+}
+
+#[test]
+fn an_old_answer_of_a_probe_does_not_count() {
+    let mut world = returned(earned(group("db", "h1 h2"), true));
+    world.probe = None;
+    world.run(6000);
+    // It answers just when the group has ceased to be quiet, and that lasts.
+    let epoch = world.nodes["h2"].running[&name("db")];
+    world.tell("h2", Event::Restarted { group: name("db") });
+    let answer = Probe { node: name("h1"), epoch, result: Some(Ok(())) };
+    world.put(Key::Probe(name("db")), Value::Probe(answer));
+    for _ in 0..70 {
+        world.tell("h2", Event::Restarted { group: name("db") });
+        world.run(1000);
+    }
+    world.probe = Some(Err("no disk".into()));
+    world.run(10_000);
+    assert_eq!(world.runs("db"), Some("h2"), "it was asked again");
 }

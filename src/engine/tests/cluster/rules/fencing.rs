@@ -2,7 +2,7 @@
 
 use crate::play::*;
 use woodward_engine::cluster::register::Why;
-use woodward_engine::cluster::{Effect, Fencing, Group, Request};
+use woodward_engine::cluster::{Effect, Event, Fencing, Group, Request};
 
 fn world(fencing: Fencing) -> World {
     let db = Group { fencing, ..group("db", "h1 h2 h3") };
@@ -88,4 +88,17 @@ fn who_has_the_tree_fences_at_once_when_the_one_who_ended_the_term_has_not() {
     world.kill("h1");
     world.run(4000);
     assert_eq!(world.runs("db"), Some("h3"));
+}
+
+#[test]
+fn what_does_not_end_is_started_by_nobody_else_unless_its_node_can_be_fenced() {
+    for (fencing, node) in [(Fencing::None, "h1"), (Fencing::Required, "h2")] {
+        let db = Group { fencing, ..group("db", "h1 h2") };
+        let mut world = World::new("h1 h2", &[db]);
+        world.run(5000);
+        let epoch = world.nodes["h1"].running[&name("db")];
+        world.tell("h1", Event::Stuck { group: name("db"), epoch });
+        world.run(5000);
+        assert_eq!(world.owner("db").0, Some(node), "{fencing:?}");
+    }
 }
