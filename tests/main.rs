@@ -8,6 +8,7 @@ mod bed;
 mod chaos;
 mod cli;
 mod cluster;
+mod cluster_verbs;
 mod etcd;
 mod guards;
 mod health;

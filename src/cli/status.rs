@@ -148,7 +148,10 @@ fn one(args: &Args, client: &Client, asked: &str) -> Result<String, Failure> {
     } else {
         String::new()
     };
-    Ok(detail::detail(&shown, &subtree, looks))
+    let group = path.split('/').next().unwrap_or(&path);
+    let away = cluster::elsewhere(client, endpoint).into_iter().find(|(name, _)| name == group);
+    let away = away.map_or(String::new(), |(_, line)| hanging(&line).join("\n") + "\n\n");
+    Ok(away + &detail::detail(&shown, &subtree, looks))
 }
 
 /// A path that is not here may be of a group that is elsewhere.

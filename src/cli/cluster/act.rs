@@ -18,6 +18,9 @@ use crate::record::words::about;
 /// Between two looks.
 const AGAIN: Duration = Duration::from_millis(50);
 
+/// By then this node has seen what it has written itself.
+const SEEN: Duration = Duration::from_secs(3);
+
 /// How a word is given.
 #[derive(clap::Args)]
 pub struct Manner {
@@ -134,11 +137,15 @@ pub fn shift(args: &MoveArgs) -> Result<Code, Failure> {
         return end(&mut member, &args.manner.looks, &format!("{group}: move asked for, not waited for"));
     };
     let mut tale = Tale::new(args.manner.looks.json);
+    // What was written is seen a moment later; a wish that was seen and is gone was met, or could not be.
+    let (asked, mut wished) = (clock::now(), false);
     let after = wait(&mut member, args.patience.within, |sheet| {
         let part = sheet.group(&group)?;
         tale.look(part);
         let moved = part.epoch > before.epoch && is_settled(part);
-        let given_up = part.wish.is_none() && part.epoch == before.epoch && is_settled(part);
+        wished |= part.wish.is_some();
+        let gone = part.wish.is_none() && (wished || clock::now() > asked + SEEN);
+        let given_up = gone && part.epoch == before.epoch && is_settled(part);
         (moved || given_up).then(|| part.clone())
     })?;
     tale.close();
@@ -172,17 +179,16 @@ pub fn drain(args: &DrainArgs) -> Result<Code, Failure> {
         return end(&mut member, &args.manner.looks, &format!("{node}: drain asked for, not waited for"));
     }
     let mut tales: BTreeMap<String, Tale> = BTreeMap::new();
-    let json = args.manner.looks.json;
+    let quiet = args.manner.looks.json;
     let done = wait(&mut member, args.patience.within, |sheet| {
         let mut all = sheet.node(&node)?.drained.is_some();
         for name in &moved {
             let part = sheet.group(name)?;
-            tales.entry(name.clone()).or_insert_with(|| Tale::new(json)).look(part);
+            tales.entry(name.clone()).or_insert_with(|| Tale::new(quiet).of_several()).look(part);
             all &= part.node.as_deref() != Some(&node) && is_settled(part);
         }
         all.then(|| sheet.clone())
     })?;
-    tales.values_mut().for_each(Tale::close);
     let Some(sheet) = done else { return late(&node, "drain", args.patience.within) };
     let down: Vec<&str> = moved
         .iter()
@@ -330,6 +336,8 @@ fn end(member: &mut Member, looks: &Looks, text: &str) -> Result<Code, Failure> 
 /// What a group goes through while it is watched: told in a line, and how long nobody served.
 struct Tale {
     quiet: bool,
+    /// Each step on a line of its own: others are told in between.
+    several: bool,
     told: Vec<String>,
     down: Option<Time>,
     /// From leaving one node until it was up on the other.
@@ -338,7 +346,11 @@ struct Tale {
 
 impl Tale {
     fn new(quiet: bool) -> Tale {
-        Tale { quiet, told: Vec::new(), down: None, without: None }
+        Tale { quiet, several: false, told: Vec::new(), down: None, without: None }
+    }
+
+    fn of_several(self) -> Tale {
+        Tale { several: true, ..self }
     }
 
     fn look(&mut self, part: &Part) {
@@ -361,16 +373,17 @@ impl Tale {
         if self.told.last() == Some(&step) || (self.told.is_empty() && up) {
             return;
         }
-        let front = if self.told.is_empty() { format!("{}  ", part.group) } else { ", ".to_owned() };
+        let begins = self.told.is_empty() || self.several;
+        let front = if begins { format!("{}  ", part.group) } else { ", ".to_owned() };
         if !self.quiet {
-            report::print(&format!("{front}{step}"));
+            report::print(&format!("{front}{step}{}", if self.several { "\n" } else { "" }));
         }
         self.told.push(step);
     }
 
     /// Ends the line.
     fn close(&mut self) {
-        if !self.told.is_empty() && !self.quiet {
+        if !self.told.is_empty() && !self.quiet && !self.several {
             report::print("\n");
         }
     }

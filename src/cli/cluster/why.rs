@@ -81,7 +81,10 @@ fn chain(part: &Part, all: &[FactLine]) -> (Vec<FactLine>, Vec<FactLine>) {
     let facts: Vec<FactLine> = all.iter().filter(concerned).cloned().collect();
     let is_move = |fact: &FactLine| fact.kind == "group_given" && fact.path == part.group;
     let begin = facts.iter().position(|fact| is_move(fact) && fact.number("epoch") == Some(part.epoch));
-    let begin = begin.or_else(|| facts.iter().rposition(is_move)).unwrap_or(0);
+    // A node that neither decided it nor has the group has recorded nothing of it.
+    let Some(begin) = begin.or_else(|| facts.iter().rposition(is_move)) else {
+        return (Vec::new(), Vec::new());
+    };
     let at = facts.get(begin).map_or(0, |fact| fact.at);
     let previous = facts[..begin].iter().rposition(is_move).map_or(0, |n| n + 1);
     let cause = (previous..begin).find(|n| facts[*n].at + CAUSES >= at).unwrap_or(begin);
@@ -128,8 +131,15 @@ pub fn page(
         let when = format!("{} {}", words::day(part.since, zone), words::clock(part.since, zone));
         say("  ", &format!("epoch {}, since {when}{by}", part.epoch));
     }
+    let known = facts.iter().any(|fact| fact.number("epoch") == Some(part.epoch));
     if !facts.is_empty() {
         say("", &format!("what {} has recorded of it", sheet.node));
+    }
+    let others = [part.by.as_deref(), part.node.as_deref()];
+    let mut others: Vec<&str> = others.into_iter().flatten().filter(|node| *node != sheet.node).collect();
+    others.dedup();
+    if !known && !others.is_empty() {
+        say("", &format!("{} has not recorded this move: ask on {}", sheet.node, others.join(" or ")));
     }
     let first = facts.first().map_or(0, |fact| fact.at);
     for (n, fact) in facts.iter().enumerate() {
