@@ -124,7 +124,7 @@ fn user(settings: &Settings) -> Result<Option<etcd::User>, Failure> {
 fn watchdog(os: &Os, settings: &Settings, first: &Plan) -> Result<(), Failure> {
     let timing = first.failover.as_ref().map_or(Timing::NORMAL, |failover| failover.timing);
     let timeout = timing.wait.saturating_sub(timing.hold);
-    os.guard().watchdog(&settings.watchdog_device, timeout).map_err(|error| {
+    os.guard().use_watchdog(&settings.watchdog_device, timeout).map_err(|error| {
         let failure = Failure::new(Code::NotPermitted, error.to_string());
         error.hint().map_or(failure.clone(), |hint| failure.hint(hint))
     })

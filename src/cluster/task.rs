@@ -343,6 +343,7 @@ impl Task {
     fn hear_guard(&mut self, event: GuardEvent) {
         match event {
             GuardEvent::Began { .. } => {}
+            GuardEvent::NoWatchdog(why) => self.note("unguarded", why),
             GuardEvent::Armed { number, refused, .. } => {
                 if let Some(refused) = refused {
                     self.mend(refused);

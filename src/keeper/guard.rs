@@ -64,6 +64,8 @@ pub(crate) struct Guard {
     watchdog: Option<Watchdog>,
     /// How many messages of the last arming were refused, and the first errno.
     refused: (u32, i32),
+    /// Nanoseconds from the last deadline that was missed until all was killed.
+    late: u64,
     /// The daemon has to be told how it stands.
     pub news: bool,
 }
@@ -129,6 +131,7 @@ impl Guard {
             armed: term.armed,
             refused: self.refused.0,
             errno: self.refused.1,
+            late: self.late / 1000,
             means: self.means.bits() | watchdog,
         })
     }
@@ -366,6 +369,8 @@ impl Keeper {
         if !all {
             self.kill_entries();
         }
+        let killed = clocks::boot();
+        self.guard.late = self.guard.deadline().map_or(0, |deadline| killed.saturating_sub(deadline));
         self.guard.send(When::End, 0);
         let at = clocks::boot();
         if let Some(term) = &mut self.guard.term {

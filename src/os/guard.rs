@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -101,6 +101,8 @@ pub enum GuardEvent {
         /// When, on the clock of [`super::clock::lasting`].
         at: Time,
     },
+    /// The watchdog device is not to be had: why.
+    NoWatchdog(String),
     /// There is no keeper any more, or none that answers; this side has killed everything bound.
     Unguarded,
 }
@@ -174,7 +176,7 @@ pub enum GuardError {
         /// Process ids.
         left: Vec<i32>,
     },
-    /// The watchdog device cannot be had.
+    /// There is no such watchdog device.
     #[error("cannot open the watchdog {path}: {why}")]
     Watchdog {
         /// Which.
@@ -219,6 +221,15 @@ struct Known {
     events: UnboundedSender<GuardEvent>,
     receiver: Option<UnboundedReceiver<GuardEvent>>,
     on_fired: Option<Arc<dyn Fn(Term) + Send + Sync>>,
+    watchdog: Option<Watchdog>,
+}
+
+/// A device that is to be fed while something is bound.
+struct Watchdog {
+    path: PathBuf,
+    timeout: Duration,
+    /// The keeper was given it, or it was not to be had, and that was told.
+    asked: bool,
 }
 
 struct Bound {
@@ -261,6 +272,7 @@ impl Watch {
                 events,
                 receiver: Some(receiver),
                 on_fired: None,
+                watchdog: None,
             }),
         }
     }
@@ -275,6 +287,12 @@ impl Watch {
         let before = std::mem::replace(&mut known.standing, standing);
         if known.unguarded {
             return;
+        }
+        if before.means & !standing.means & said::WATCHDOG != 0
+            && let Some(watchdog) = &mut known.watchdog
+        {
+            // Given up in order, for nothing was bound.
+            watchdog.asked = false;
         }
         let term = Term(standing.term);
         let tell = |event| {
@@ -451,6 +469,7 @@ impl Guard {
     /// The right to run lasts until `deadline`. Outcome: `Armed`; none if it comes too late, or lies more than `hold` ahead.
     pub fn arm(&self, term: Term, number: u64, deadline: Time) {
         self.order(&Order::Arm { term: term.0, number, deadline: deadline.0 }, Vec::new());
+        self.give_watchdog();
         let hold = self.watch().lock().hold;
         if hold < Duration::MAX {
             tokio::spawn(watch(Arc::downgrade(&self.client), term.0, number, hold));
@@ -473,16 +492,33 @@ impl Guard {
         self.order(&Order::EndTerm { term: term.0 }, Vec::new());
     }
 
-    /// Has a watchdog device fed that resets the machine `timeout` after the keeper has stopped doing so. Unless it has one.
-    pub fn watchdog(&self, path: &Path, timeout: Duration) -> Result<(), GuardError> {
-        if self.watch().lock().standing.means & said::WATCHDOG != 0 {
-            return Ok(());
-        }
-        let wrong = |why| GuardError::Watchdog { path: path.display().to_string(), why };
-        let device = File::options().write(true).open(path).map_err(wrong)?;
-        let timeout = u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX).max(1);
-        self.order(&Order::Watchdog { timeout }, vec![Descriptor::Own(device.into())]);
+    /// From now on the keeper feeds this device while something is bound: it resets the machine `timeout` after the keeper has
+    /// stopped doing so. It is opened when it is needed, for from then on it counts; fails if there is no such file.
+    pub fn use_watchdog(&self, path: &Path, timeout: Duration) -> Result<(), GuardError> {
+        path.metadata().map_err(|why| GuardError::Watchdog { path: path.display().to_string(), why })?;
+        self.watch().lock().watchdog = Some(Watchdog { path: path.to_owned(), timeout, asked: false });
         Ok(())
+    }
+
+    /// Hands the device to the keeper, if there is one, something is bound, and the keeper has none.
+    fn give_watchdog(&self) {
+        let mut known = self.watch().lock();
+        let wanted = !known.groups.is_empty() && known.standing.means & said::WATCHDOG == 0;
+        let Some(watchdog) = known.watchdog.as_mut().filter(|watchdog| wanted && !watchdog.asked) else {
+            return;
+        };
+        watchdog.asked = true;
+        let timeout = u32::try_from(watchdog.timeout.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1);
+        match File::options().write(true).open(&watchdog.path) {
+            Ok(device) => {
+                drop(known);
+                self.order(&Order::Watchdog { timeout }, vec![Descriptor::Own(device.into())]);
+            }
+            Err(why) => {
+                let error = GuardError::Watchdog { path: watchdog.path.display().to_string(), why };
+                let _ = known.events.send(GuardEvent::NoWatchdog(error.to_string()));
+            }
+        }
     }
 
     fn watch(&self) -> &Watch {

@@ -82,6 +82,7 @@ impl Daemon {
                         self.hold = None;
                         self.log(&format!("fired {}", term.0));
                     }
+                    GuardEvent::NoWatchdog(why) => self.log(&why),
                     GuardEvent::Unguarded => self.log("unguarded"),
                     GuardEvent::Began { term, .. } => self.log(&format!("began {}", term.0)),
                 },
@@ -118,6 +119,11 @@ impl Daemon {
                 self.term = Term(number(1));
                 self.guard.begin(self.term, Duration::from_millis(number(2))).expect("a keeper");
             }
+            "watchdog" => {
+                let timeout = Duration::from_millis(number(2));
+                self.guard.use_watchdog(Path::new(words[1]), timeout).expect("a device");
+            }
+            "unbind" => self.guard.unbind(words[1]).expect("empty"),
             "bind" => self.guard.bind(words[1], self.term, &[]).expect("bound"),
             "beat" => {
                 fs::write(self.dir.join("beat"), words[2]).expect("a file");

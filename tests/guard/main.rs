@@ -11,6 +11,8 @@ mod daemon;
 
 use std::ffi::CString;
 use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
@@ -48,6 +50,7 @@ fn tests(filter: Option<&str>) {
         with_keeper_and_daemon_dead_main_processes_die_and_isolated_ones_with_all_they_started
         what_an_earlier_keeper_left_behind_is_swept
         an_isolated_service_stops_ends_and_is_ready_like_any_other
+        a_watchdog_is_given_to_the_keeper_while_something_is_bound
         a_service_under_another_user_and_behind_the_stage_dies_with_the_keeper
     ];
     for (name, test) in tests.iter().filter(|(name, _)| filter.is_none_or(|f| name.contains(f))) {
@@ -366,6 +369,30 @@ fn an_isolated_service_stops_ends_and_is_ready_like_any_other() {
     bed.tell("kill db/e");
     bed.line("emptied db/e", "");
     assert!(bed.processes().is_empty());
+}
+
+fn a_watchdog_is_given_to_the_keeper_while_something_is_bound() {
+    let bed = Bed::new("watchdog");
+    let path = bed.dir.join("device");
+    let name = CString::new(path.to_str().expect("a path")).expect("no zero byte");
+    // SAFETY: a C string.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    let mut options = File::options();
+    let mut device =
+        options.read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&path).expect("a pipe");
+    let mut fed = |byte: u8| {
+        let mut bytes = [0u8; 4096];
+        let n = device.read(&mut bytes).unwrap_or(0);
+        bytes[..n].contains(&byte)
+    };
+    bed.tell(&format!("watchdog {} 1000\nbegin 1 3000\nbeat 1 3000", path.display()));
+    bed.line("armed by ", "");
+    for _ in 0..2 {
+        bed.tell("bind db");
+        bed.wait("food", |_| fed(0).then_some(()));
+        bed.tell("unbind db");
+        bed.wait("the magic close", |_| fed(b'V').then_some(()));
+    }
 }
 
 fn a_service_under_another_user_and_behind_the_stage_dies_with_the_keeper() {

@@ -175,6 +175,8 @@ pub struct Standing {
     pub refused: u32,
     /// The errno of the first of them; 0: none.
     pub errno: i32,
+    /// Microseconds from the deadline to the moment when everything bound had been sent its SIGKILL; 0: it was not missed.
+    pub late: u64,
     /// What the keeper has to be in time: [`MEMORY`] and so on.
     pub means: u8,
 }
@@ -187,13 +189,14 @@ pub const REAL_TIME: u8 = 2;
 pub const WATCHDOG: u8 = 4;
 
 impl Standing {
-    pub(super) fn words(&self) -> [[u8; 8]; 5] {
+    pub(super) fn words(&self) -> [[u8; 8]; 6] {
         [
             self.fired.to_ne_bytes(),
             self.deadline.to_ne_bytes(),
             self.armed.to_ne_bytes(),
             u64::from(self.refused).to_ne_bytes(),
             (self.errno as u64).to_ne_bytes(),
+            self.late.to_ne_bytes(),
         ]
     }
 
@@ -205,6 +208,7 @@ impl Standing {
             armed: long(payload, 2)?,
             refused: long(payload, 3)? as u32,
             errno: long(payload, 4)? as i32,
+            late: long(payload, 5)?,
             means: means as u8,
         })
     }

@@ -55,6 +55,7 @@ fn reports_arrive_as_they_were_given() {
         armed: 8,
         refused: 1,
         errno: libc::EPERM,
+        late: 70,
         means: guard::MEMORY,
     };
     let reports = [
