@@ -35,6 +35,15 @@ fn program(path: &str, command: &[&str]) -> Program {
     }
 }
 
+#[tokio::test]
+async fn as_a_library_no_deadline_can_be_held() {
+    let bed = bed().await;
+    let term = woodward_engine::cluster::Term(1);
+    let error = bed.os.guard().begin(term, Duration::from_secs(1)).expect_err("refused");
+    assert!(matches!(error, guard::GuardError::Library), "{error}");
+    assert_eq!(bed.os.guard().found(), None);
+}
+
 struct Events(mpsc::UnboundedReceiver<ProcessEvent>);
 
 impl Events {
