@@ -284,7 +284,8 @@ impl Shared {
         tokio::spawn(async move {
             let until = Instant::now() + this.patience();
             let mut asked = JoinSet::new();
-            for member in this.members.iter().cloned() {
+            for member in &this.members {
+                let member = member.clone();
                 asked.spawn(async move { member.state(until).await });
             }
             let mut newest = Status::default();

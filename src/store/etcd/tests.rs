@@ -260,7 +260,7 @@ async fn a_watch_gives_each_revision_whole_and_goes_on_where_it_broke_off() {
         batch(&[change(second, "4", 8)], ""),
         "{\"error\":{\"grpc_code\":14,\"message\":\"etcdserver: no leader\"}}\n".to_owned(),
     ];
-    let again = vec![batch(&[change(first, "3", 8), change(first, "5", 9)], "")];
+    let again = [batch(&[change(first, "3", 8), change(first, "5", 9)], "")];
     let lost = batch(&[], ",\"canceled\":true,\"compact_revision\":\"12\"");
     let fake = Fake::new(move |path, _, before| match (path, before) {
         (WATCH, 0) => Does::Streams(pieces.clone()),

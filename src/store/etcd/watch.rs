@@ -25,6 +25,9 @@ const LONGEST: Duration = Duration::from_secs(1);
 /// No line that makes sense is longer, in bytes.
 const LONGEST_LINE: usize = 64 << 20;
 
+/// A key, and what stands there now.
+type Changed = (Key, Option<Value>);
+
 /// Why a stream is at its end.
 enum End {
     /// Nobody listens any more.
@@ -176,7 +179,7 @@ fn tell(
     if batch.fragment {
         return None;
     }
-    let mut changed: Option<(u64, Vec<(Key, Option<Value>)>)> = None;
+    let mut changed: Option<(u64, Vec<Changed>)> = None;
     let mut all = Vec::new();
     for change in split.drain(..) {
         let revision = change.kv.mod_revision;
@@ -200,7 +203,7 @@ fn tell(
 }
 
 /// What a change says; `None`: nothing that is known here.
-fn read(shared: &Shared, change: &gateway::Change) -> Option<(Key, Option<Value>)> {
+fn read(shared: &Shared, change: &gateway::Change) -> Option<Changed> {
     let key = shared.prefix.read_key(&String::from_utf8_lossy(&change.kv.key));
     if change.kind == Kind::Delete {
         return Some((key?, None));
