@@ -2,7 +2,8 @@
 //! network is between them, and no host dies: that is tried in the bed (`cluster`).
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -43,10 +44,15 @@ impl Nodes {
     fn with(count: usize, tree: &str) -> Nodes {
         let shared = tempfile::tempdir().expect("a temporary directory can be made");
         let tree = tree.replace("${OUT}", &shared.path().join("out").display().to_string());
+        let tree = tree.replace("${DIR}", &shared.path().display().to_string());
+        let sendmail = program(shared.path(), "sendmail", "cat >>$dir/mails");
         let mut nodes = Nodes { etcd: Etcd::of(1), nodes: Vec::new(), shared, tree };
         for at in 0..count {
             let mut bed = Bed::new();
-            bed.settings(&format!("node = \"n{at}\"\netcd = [\"{}\"]\n", nodes.etcd.url(0)));
+            let url = nodes.etcd.url(0);
+            bed.settings(&format!(
+                "node = \"n{at}\"\netcd = [\"{url}\"]\nmail_to = \"ops@site\"\nsendmail = \"{sendmail}\"\n"
+            ));
             bed.write("g.toml", &nodes.tree);
             nodes.nodes.push(bed);
             nodes.run(at);
@@ -97,6 +103,15 @@ impl Nodes {
         let rises = |pair: &[(String, u64)]| pair[0].0 == pair[1].0 || pair[0].1 < pair[1].1;
         assert!(said.windows(2).all(rises), "{said:?}");
     }
+}
+
+/// A program of shell text; `$dir` in it is where it stands.
+fn program(dir: &Path, name: &str, text: &str) -> String {
+    let file = dir.join(name);
+    fs::write(&file, format!("#!/bin/sh\ndir={}\n{text}\n", dir.display()))
+        .expect("a program can be written");
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).expect("it can be made executable");
+    file.display().to_string()
 }
 
 fn facts(bed: &Bed, kind: &str) -> Vec<Value> {
@@ -159,6 +174,39 @@ fn a_group_runs_on_one_node_and_its_death_brings_it_up_on_another() {
     nodes.run(0);
     nodes.nodes[0].wait("the node to be back", |bed| facts(bed, "cluster_joined").len() == 2);
     assert!(is_away(&nodes.nodes[0]), "it does not go back by itself");
+}
+
+#[test]
+fn a_dead_node_is_fenced_before_its_group_goes_on_and_people_are_told() {
+    let fencing = r#"[failover.fencing]
+command = "${DIR}/agent"
+options_file = "${DIR}/options"
+policy = "required"
+within = "10s"
+[[child]]"#;
+    let mut nodes = Nodes::with(2, &GROUP.replacen("[[child]]", fencing, 1));
+    let dir = nodes.shared.path().to_owned();
+    // Its controller does not answer until it was mended.
+    let agent = "options=$(cat)\n[ -e $dir/mended ] || { echo no route with s3cret >&2; exit 1; }\n\
+                 echo \"$options\" >>$dir/asked\ncase \"$options\" in *action=status*) exit 2;; esac";
+    program(&dir, "agent", agent);
+    fs::write(dir.join("options"), "passwd=s3cret\nplug={node}-ipmi\n").expect("options can be written");
+    nodes.wait_for_words(&["n0"]);
+    nodes.kill(0);
+    let told = |what: &str| fs::read_to_string(dir.join("mails")).unwrap_or_default().contains(what);
+    nodes.nodes[1].wait("the first mail", |_| told("Subject: [woodward woodward] n0 cannot be fenced\n"));
+    assert!(is_away(&nodes.nodes[1]), "it runs though its node was not fenced");
+    fs::write(dir.join("mended"), "").expect("it can be mended");
+    nodes.wait_until_up(1);
+    nodes.wait_for_words(&["n0", "n1"]);
+    nodes.nodes[1].wait("the second mail", |_| told("Subject: [woodward woodward] g moves from n0 to n1\n"));
+    assert!(told("and it was fenced\n") && told("agent: action=off: exit 1: no route with ***"));
+    let asked = fs::read_to_string(dir.join("asked")).expect("the agent was asked");
+    let options = "passwd=s3cret\nplug=n0-ipmi\n";
+    assert!(asked.starts_with(&format!("action=off\n{options}action=status\n{options}")), "{asked}");
+    let all = nodes.nodes[1].client(&["events", "--json"]);
+    let all = String::from_utf8_lossy(&all.stdout);
+    assert!(all.contains("n0 was fenced") && !all.contains("s3cret") && !told("s3cret"), "{all}");
 }
 
 #[test]
