@@ -96,14 +96,18 @@ impl Cluster {
                 continue;
             }
             let board = self.board();
+            let rules = &self.config.groups[i];
             let why = match &wish.to {
-                Some(to) if *to == self.config.me => format!("it is on {to} already"),
-                Some(to) => {
-                    let obstacles = board.obstacles(&self.config.groups[i], to);
-                    obstacles.first().map_or(String::new(), |obstacle| format!("{to}: {obstacle}"))
+                Some(to) if *to == self.config.me => Some(format!("it is on {to} already")),
+                Some(to) => board.obstacle(rules, to).map(|obstacle| format!("{to}: {obstacle}")),
+                None => {
+                    let mut others = rules.nodes.iter().filter(|node| **node != self.config.me);
+                    let none = others.all(|node| board.obstacle(rules, node).is_some());
+                    none.then(|| "no other node can run it".into())
                 }
-                None => "no other node can run it".into(),
             };
+            // One that may yet be seen to beat is waited for.
+            let Some(why) = why else { continue };
             fx.push(Effect::Fact(Fact::NotMoved { group: group.clone(), why }));
             self.parts[i].forget = Some(revision);
         }

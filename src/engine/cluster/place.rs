@@ -156,6 +156,11 @@ impl<'a> Board<'a> {
         found
     }
 
+    /// The first thing that keeps a group from running on a node and will not be gone as soon as that node is seen to beat.
+    pub fn obstacle(&self, group: &Group, node: &Name) -> Option<Obstacle> {
+        self.obstacles(group, node).into_iter().find(|o| *o != Obstacle::Away(Presence::Doubtful))
+    }
+
     /// Of the groups it is to be with: how many would be elsewhere if it ran there.
     fn without(&self, group: &Group, node: &Name) -> usize {
         let mates = self.groups.iter().filter(|other| are_with(group, other));

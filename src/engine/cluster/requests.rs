@@ -73,18 +73,19 @@ impl Cluster {
         }
         let rules = &self.config.groups[i];
         let board = self.board();
-        let able = |node: &Name| *node != *owner && board.obstacles(rules, node).is_empty();
+        let able = |node: &Name| *node != *owner && board.obstacle(rules, node).is_none();
         match &to {
             Some(to) => {
-                if let Some(obstacle) = board.obstacles(rules, to).first() {
+                if let Some(obstacle) = board.obstacle(rules, to) {
                     return Err(format!("{to} cannot run {group}: {obstacle}"));
                 }
             }
             None if rules.nodes.iter().any(able) => {}
             None => return Err(format!("no other node can run {group}")),
         }
-        if board.presence(owner) != Presence::Alive {
-            return Err(format!("{owner}, which has {group}: {}", Obstacle::Away(board.presence(owner))));
+        let presence = board.presence(owner);
+        if !matches!(presence, Presence::Alive | Presence::Doubtful) {
+            return Err(format!("{owner}, which has {group}: {}", Obstacle::Away(presence)));
         }
         let mut transaction = put(Key::Move(group.clone()), Value::Move(Wish { to, order }));
         transaction.conditions.push(Condition::At(Key::Owner(group), epoch.0));

@@ -77,3 +77,20 @@ fn a_wish_that_cannot_be_met_any_more_is_forgotten_and_told() {
     world.run(20_000);
     assert_eq!(world.runs("db"), Some("h1"));
 }
+
+#[test]
+fn a_wish_waits_for_a_node_that_was_only_read_of() {
+    let groups = [group("db", "h1 h2")];
+    let mut world = World::new("h1 h2", &groups);
+    world.run(5000);
+    world.node("h2").cut = true;
+    world.resume("h1");
+    world.run(1);
+    let request = Request::Move { group: name("db"), to: Some(name("h2")), order: order() };
+    world.ask("h1", request).expect("h2 may be alive");
+    world.run(100);
+    assert_eq!(world.runs("db"), Some("h1"));
+    world.node("h2").cut = false;
+    world.run(1000);
+    assert_eq!(world.runs("db"), Some("h2"));
+}
