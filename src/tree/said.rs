@@ -29,6 +29,7 @@ pub fn say(reader: &mut Reader, path: &str, settings: &Settings, at: Keys, otp: 
     written(said, &reader.vars.report.sources, path, settings, "");
     let worker = keys::find(at, "command").is_some();
     let oneshot = settings.word("kind") == Some("oneshot");
+    let group = settings.table("failover").is_some();
     let mut unwritten = Vec::new();
     for key in at.iter().flat_map(|group| group.iter()).filter(|key| key.support == Support::Yes) {
         let none = (oneshot && matches!(key.name, "ready" | "restart")) || (otp && key.name == "backoff");
@@ -42,6 +43,9 @@ pub fn say(reader: &mut Reader, path: &str, settings: &Settings, at: Keys, otp: 
             },
             _ if !none && settings.get(key.name).is_none() && !key.default.is_empty() => {
                 unwritten.push((key.name.to_owned(), default(key, otp)));
+                if let ("exhausted", true, Some(last)) = (key.name, group, unwritten.last_mut()) {
+                    last.1 = "\"failover\"".to_owned();
+                }
             }
             _ => {}
         }

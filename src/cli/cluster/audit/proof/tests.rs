@@ -1,8 +1,11 @@
 use super::*;
 
-/// A record: time, path, kind and fields of each line.
-fn record(node: &str, lines: &[(u64, &str, &str, &[(&str, &str)])]) -> Record {
-    let fact = |(at, path, kind, fields): &(u64, &str, &str, &[(&str, &str)])| {
+/// Time, path, kind and fields.
+type Line<'a> = (u64, &'a str, &'a str, &'a [(&'a str, &'a str)]);
+
+/// A record of these lines.
+fn record(node: &str, lines: &[Line<'_>]) -> Record {
+    let fact = |(at, path, kind, fields): &Line<'_>| {
         let fact = FactLine::note(*at, 0, path, 0, kind, kind.replace('_', " "));
         fields.iter().fold(fact.with("node", node), |fact, (name, value)| match value.parse::<u64>() {
             Ok(number) => fact.with(name, number),
