@@ -84,7 +84,6 @@ fn faults() -> Vec<Fault> {
 }
 
 #[test]
-#[ignore = "until `woodward run` takes part in a cluster"]
 fn whatever_fails_at_most_one_host_works_and_one_does_again() {
     let site = Site::up("proof", &["g"], &Rhythm::Fast);
     let (start, faults) = (now(), faults());
@@ -103,7 +102,6 @@ fn seconds(text: &str) -> Option<f64> {
 
 /// Of `FAILOVER_SEED` and for `FAILOVER_FOR`; without them for a short while.
 #[test]
-#[ignore = "until `woodward run` takes part in a cluster"]
 fn random_faults_never_make_two_hosts_work_at_once() {
     let seed =
         std::env::var("FAILOVER_SEED").map_or(1, |text| text.parse().expect("FAILOVER_SEED is a number"));
