@@ -127,11 +127,13 @@ impl Fault {
             PowerOff | PowerOffOfTheLeader | Freeze | FreezeAndCut | Dumb | Deaf | Minority => {
                 Outcome::Elsewhere
             }
-            ExecHangs | ForkBomb | DiskFull | KeeperKilled | KeeperStopped | GivesUp => Outcome::Elsewhere,
+            ExecHangs | ForkBomb | DiskFull | KeeperKilled | GivesUp => Outcome::Elsewhere,
             // The stopped keeper's services run on; nobody hears them any more.
             KeeperStoppedDaemonKilled => Outcome::Elsewhere,
             Everybody | StoreDead | StoreStopped | StoreFull | AllGiveUp => Outcome::Nowhere,
             Majority | Cut(..) | DaemonKilled | DaemonStopped | Starved | Flapping => Outcome::Open,
+            // Its daemon sends SIGCONT, and kills it if that does not help.
+            KeeperStopped => Outcome::Open,
         }
     }
 
