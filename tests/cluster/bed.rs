@@ -86,8 +86,8 @@ impl Bed {
     }
 
     /// Starts a program in the background of a host, and again at each power-on.
-    pub fn spawn(&self, host: &str, name: &str, command: &[&str]) {
-        self.run(&[&["spawn", host, name, "--enable", "--"], command].concat());
+    pub fn spawn(&self, host: &str, name: &str, options: &[&str], command: &[&str]) {
+        self.run(&[&["spawn", host, name, "--enable"], options, &["--"], command].concat());
     }
 
     /// Starts one once.

@@ -218,7 +218,7 @@ impl Fault {
             DaemonStopped => {
                 site.daemon(h).into_iter().for_each(|pid| site.signal(h, "CONT", pid));
             }
-            KeeperKilled => site.start(h, &[]),
+            KeeperKilled => site.start(h),
             KeeperStopped | KeeperStoppedDaemonKilled => {
                 // It may have been ended by its daemon; then woodward is started anew, as an init would.
                 site.signal(h, "CONT", site.keeper(h));
@@ -226,7 +226,13 @@ impl Fault {
             }
             ExecHangs => drop(bed.shell(h, "kill $(cat /run/bed/pids/hold); rm -f /var/log/bed/hold.log")),
             ForkBomb => drop(bed.shell(h, "rm -f /run/mischief/*; kill -9 $(pgrep -u nobody)")),
-            DiskFull => drop(bed.run(&["fill", h, "off"])),
+            DiskFull => {
+                bed.run(&["fill", h, "off"]);
+                // An etcd that cannot write ends.
+                if !bed.shell(h, "kill -0 $(cat /run/bed/pids/etcd)").status.success() {
+                    bed.run(&["etcd", "run", h]);
+                }
+            }
             Starved => drop(bed.run(&["slow", h, "0"])),
             GivesUp | AllGiveUp => HOSTS.into_iter().for_each(|host| {
                 bed.shell(host, "rm -f /run/mischief/*");

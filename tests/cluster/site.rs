@@ -9,6 +9,8 @@ use crate::bed::{program, repository};
 pub enum Rhythm {
     /// `fast`.
     Fast,
+    /// The same, with a wall clock that can be moved.
+    FastOwnClock,
     /// Long enough for a daemon to come back on a busy machine.
     Patient,
 }
@@ -17,6 +19,7 @@ pub enum Rhythm {
 pub struct Site {
     pub bed: Bed,
     groups: Vec<String>,
+    own_clock: bool,
 }
 
 impl Site {
@@ -24,10 +27,11 @@ impl Site {
     pub fn up(name: &str, groups: &[&str], rhythm: &Rhythm) -> Site {
         let bed = Bed::up(name);
         bed.etcd();
-        let site = Site { bed, groups: groups.iter().map(|group| (*group).to_owned()).collect() };
+        let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        let site = Site { bed, groups, own_clock: matches!(rhythm, Rhythm::FastOwnClock) };
         for host in HOSTS {
             site.furnish(host, rhythm);
-            site.start(host, &[]);
+            site.start(host);
         }
         site.wait_for_work();
         site
@@ -45,17 +49,12 @@ impl Site {
         self.bed.shell(host, "chmod 755 /usr/local/bin/worker");
     }
 
-    /// Starts woodward on a host, now and at each power-on; `before` are words in front of it.
-    pub fn start(&self, host: &str, before: &[&str]) {
+    /// Starts woodward on a host, now and at each power-on.
+    pub fn start(&self, host: &str) {
         let program = program().canonicalize().expect("the program is built");
         let program = program.to_str().expect("a path in UTF-8");
-        self.bed.spawn(host, "woodward", &[before, &[program, "run"]].concat());
-    }
-
-    /// Asks woodward on a host.
-    pub fn ask(&self, host: &str, args: &[&str]) -> Output {
-        let program = program().canonicalize().expect("the program is built");
-        self.bed.exec(host, &[&[program.to_str().expect("a path in UTF-8")], args].concat())
+        let clock: &[&str] = if self.own_clock { &["--clock"] } else { &[] };
+        self.bed.spawn(host, "woodward", clock, &[program, "run"]);
     }
 
     /// The groups.
@@ -91,15 +90,16 @@ impl Site {
         number(&self.bed.shell(host, script))
     }
 
-    /// Number of the process of a group that writes to the witness, on a host.
-    pub fn writer(&self, host: &str, group: &str) -> Option<i32> {
-        number(&self.bed.shell(host, &format!("pgrep -f 'probe {group}$'")))
+    /// Numbers of the processes of a group that write to the witness, on a host.
+    pub fn writers(&self, host: &str, group: &str) -> Vec<i32> {
+        let out = self.bed.exec(host, &["pgrep", "-f", &format!("^[^ ]*python3 .*/probe {group}$")]);
+        String::from_utf8_lossy(&out.stdout).split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
     }
 
     /// Starts woodward again where its keeper has ended.
     pub fn revive(&self, host: &str) {
         if !self.bed.shell(host, "kill -0 $(cat /run/bed/pids/woodward)").status.success() {
-            self.start(host, &[]);
+            self.start(host);
         }
     }
 
@@ -114,7 +114,7 @@ fn tree(group: &str, n: usize, rhythm: &Rhythm) -> String {
     let mut nodes = HOSTS.map(|host| format!("{host:?}"));
     nodes.rotate_left(n % HOSTS.len());
     let timing = match rhythm {
-        Rhythm::Fast => "\"fast\"",
+        Rhythm::Fast | Rhythm::FastOwnClock => "\"fast\"",
         Rhythm::Patient => "{ beat = \"500ms\", hold = \"15s\", wait = \"18s\" }",
     };
     format!(
