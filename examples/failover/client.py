@@ -3,17 +3,20 @@ import socket
 import sys
 import time
 
-address, port, before, since = sys.argv[1], int(sys.argv[2]), None, time.time()
+address, port, before, good = sys.argv[1], int(sys.argv[2]), None, time.time()
 while True:
     began = time.time()
     try:
         with socket.create_connection((address, port), timeout=0.25) as s:
-            s.settimeout(2)
-            answer = s.recv(200).decode().strip() or "nothing"
+            s.settimeout(0.5)
+            answer = s.recv(200).decode().strip() or "nobody answers"
     except OSError:
         answer = "nobody answers"
+    now = time.time()
     if answer != before:
-        now = time.time()
-        print("%.3f\t%.1f\t%s" % (now, now - since, answer), flush=True)
-        before, since = answer, now
+        # When, and how long ago the last answer was.
+        print("%.3f\t%.1f\t%s" % (now, now - good, answer), flush=True)
+        before = answer
+    if answer != "nobody answers":
+        good = now
     time.sleep(max(0.0, 0.1 - (time.time() - began)))
