@@ -81,7 +81,8 @@ impl Bed {
         self.run_with(args, |command| command.uid(user).gid(user));
     }
 
-    fn run_with<A: AsRef<OsStr>>(&mut self, args: &[A], change: impl Fn(&mut Command) -> &mut Command) {
+    /// The same with the command changed before it is run.
+    pub fn run_with<A: AsRef<OsStr>>(&mut self, args: &[A], change: impl Fn(&mut Command) -> &mut Command) {
         let output = fs::OpenOptions::new()
             .create(true)
             .append(true)

@@ -33,6 +33,7 @@ struct Nodes {
     nodes: Vec<Bed>,
     shared: tempfile::TempDir,
     tree: String,
+    failing: bool,
 }
 
 impl Nodes {
@@ -42,11 +43,15 @@ impl Nodes {
     }
 
     fn with(count: usize, tree: &str) -> Nodes {
+        Nodes::made(count, tree, false)
+    }
+
+    fn made(count: usize, tree: &str, failing: bool) -> Nodes {
         let shared = tempfile::tempdir().expect("a temporary directory can be made");
         let tree = tree.replace("${OUT}", &shared.path().join("out").display().to_string());
         let tree = tree.replace("${DIR}", &shared.path().display().to_string());
         let sendmail = program(shared.path(), "sendmail", "cat >>$dir/mails");
-        let mut nodes = Nodes { etcd: Etcd::of(1), nodes: Vec::new(), shared, tree };
+        let mut nodes = Nodes { etcd: Etcd::of(1), nodes: Vec::new(), shared, tree, failing };
         for at in 0..count {
             let mut bed = Bed::new();
             let url = nodes.etcd.url(0);
@@ -65,7 +70,12 @@ impl Nodes {
     }
 
     fn run(&mut self, at: usize) {
-        self.nodes[at].run(&["g.toml"]);
+        // A request to the cluster is enough to have that part of a daemon fail, which must not take the time that a
+        // trace takes; in a release nothing is.
+        self.nodes[at].run_with(&["g.toml"], |command| match self.failing {
+            true => command.env("WOODWARD_DEBUG_PANIC", "cluster").env("RUST_BACKTRACE", "0"),
+            false => command,
+        });
     }
 
     fn wait_until_joined(&self, at: usize) {
@@ -267,6 +277,28 @@ fn a_daemon_that_is_killed_is_followed_by_one_that_goes_on_with_the_same_process
     nodes.wait_for_words(&["n0"]);
     assert!(facts(&nodes.nodes[1], "node_dead").is_empty());
     assert!(facts(&nodes.nodes[0], "restart").is_empty());
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn a_cluster_task_that_panics_ends_its_daemon_and_the_next_one_goes_on() {
+    let nodes = Nodes::made(1, GROUP, true);
+    let before = pids(&nodes.nodes[0]);
+    nodes.nodes[0].client(&["cluster", "drain", "n0"]);
+    nodes.nodes[0].wait("the next daemon", |bed| facts(bed, "daemon_started").len() == 2);
+    nodes.nodes[0].wait("the same processes", |bed| pid(bed, "g/b").is_some());
+    assert_eq!(pids(&nodes.nodes[0]), before);
+    assert!(facts(&nodes.nodes[0], "term_over").is_empty());
+}
+
+#[test]
+fn a_node_that_is_stopped_while_the_store_is_away_ends_all_the_same() {
+    let mut nodes = Nodes::of(1);
+    let before = pids(&nodes.nodes[0]);
+    nodes.etcd.freeze(0);
+    kill(nodes.nodes[0].daemon(), libc::SIGTERM);
+    assert!(nodes.nodes[0].wait_for_the_end().success());
+    assert!(!before.iter().any(|pid| lives(*pid)));
 }
 
 #[test]

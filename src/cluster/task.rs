@@ -398,6 +398,7 @@ impl Task {
     }
 
     fn hear_request(&mut self, Ask { request, answer }: Ask) {
+        fail_on_purpose();
         let asked = match request {
             Request::Leave => Asked::Leaver(answer),
             _ => Asked::Somebody(answer),
@@ -449,6 +450,14 @@ async fn next(watch: &mut Option<UnboundedReceiver<Watched>>) -> Option<Watched>
     match watch {
         Some(watch) => watch.recv().await,
         None => pending().await,
+    }
+}
+
+/// For tests of the whole program; a release has nothing of it.
+fn fail_on_purpose() {
+    #[cfg(debug_assertions)]
+    if std::env::var("WOODWARD_DEBUG_PANIC").is_ok_and(|at| at == "cluster") {
+        panic!("a fault on purpose");
     }
 }
 

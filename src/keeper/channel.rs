@@ -203,6 +203,8 @@ pub(crate) fn receive(fd: RawFd, buffer: &mut [u8]) -> Result<Option<Received>, 
             let error = std::io::Error::last_os_error();
             return match error.kind() {
                 std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted => Ok(None),
+                // It ended without having read all; said once, before what it had written itself.
+                std::io::ErrorKind::ConnectionReset => receive(fd, buffer),
                 _ => Err(Closed),
             };
         }
