@@ -9,8 +9,8 @@
 //! whenever the cluster has confirmed that it may; the keeper only compares. At every wake-up it looks at the clock
 //! **first**, before it reads a message, and again before each start, so that whoever was frozen kills before it obeys:
 //!
-//! 1. one write for each bound group into its `cgroup.kill`, opened when it was bound; where there are no control groups,
-//!    every entry of the group by pidfd and process group;
+//! 1. every entry of a bound group by pidfd and process group, then all the rest by one write for each group into its
+//!    `cgroup.kill`, opened when it was bound;
 //! 2. the messages that take addresses and gates away;
 //! 3. only then what can wait: starts in the queue, processes known by their mark, the report.
 //!
@@ -365,10 +365,10 @@ impl Keeper {
 
     /// The term is over: everything of it is killed.
     fn fire(&mut self) {
+        // Main processes first, each by itself: the files of control groups have a lock that others on the machine hold for
+        // tens of milliseconds while they move processes about.
+        self.kill_entries();
         let all = self.guard.kill();
-        if !all {
-            self.kill_entries();
-        }
         let killed = clocks::boot();
         self.guard.late = self.guard.deadline().map_or(0, |deadline| killed.saturating_sub(deadline));
         self.guard.send(When::End, 0);
