@@ -256,6 +256,7 @@ fn lock(newest: &Mutex<Newest>) -> MutexGuard<'_, Newest> {
 }
 
 /// The newest epoch of each group.
+#[derive(Debug)]
 struct Newest {
     only: Option<String>,
     groups: BTreeMap<String, watch::Sender<u64>>,
@@ -339,12 +340,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("newest");
         let open = || Newest::open(None, Some(file.clone()));
-        let mut newest = open().ok().expect("it can be used");
+        let mut newest = open().expect("it can be used");
         newest.admit("a", 7).expect("the first");
         newest.admit("b", 3).expect("of another group");
         assert!(open().is_err(), "it is in use");
         drop(newest);
-        let mut newest = open().ok().expect("it can be used again");
+        let mut newest = open().expect("it can be used again");
         assert!(
             newest.admit("a", 6).is_err() && newest.admit("a", 7).is_ok() && newest.admit("b", 4).is_ok()
         );
@@ -358,7 +359,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("newest");
         fs::write(&file, "a 7\nb\n").expect("it can be written");
-        let failure = Newest::open(None, Some(file)).err().expect("line 2 is broken");
+        let failure = Newest::open(None, Some(file)).expect_err("line 2 is broken");
         assert!(failure.message.contains("line 2"), "{}", failure.message);
     }
 }
