@@ -148,7 +148,9 @@ fn every_unsafe_block_says_why_it_is_sound() {
 #[test]
 fn a_room_knows_only_the_rooms_before_it() {
     check(|s| {
-        let Some(own) = s.room().and_then(|room| ROOMS.iter().position(|r| *r == room)) else {
+        // Engine and keeper are crates of their own, in which `crate` is not this house; their manifests are looked at.
+        let room = s.room().filter(|room| !matches!(*room, "engine" | "keeper"));
+        let Some(own) = room.and_then(|room| ROOMS.iter().position(|r| *r == room)) else {
             return Vec::new();
         };
         s.code()
