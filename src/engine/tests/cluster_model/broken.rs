@@ -10,13 +10,13 @@ use woodward_engine::time::Time;
 pub enum Broken {
     /// None.
     Nothing,
-    /// The deadline is counted from the answer instead of from the sending.
+    /// The deadline is counted from the answer instead of from the sending: it counts for the newest beat.
     FromTheAnswer,
     /// The right to run lasts longer than others wait.
     HoldBeyondWait,
     /// The takeover goes through though a beat has come meanwhile.
     BlindTakeover,
-    /// A late answer revives what the keeper had taken down.
+    /// A late answer revives a term whose deadline has passed.
     AnswerRevives,
     /// The keeper is armed past the deadline.
     ArmedTooFar,
@@ -75,9 +75,8 @@ impl Broken {
     }
 
     /// What a daemon asks for.
-    pub fn effect(self, mut effect: Effect, now: Time, timing: &Timing) -> Effect {
+    pub fn effect(self, mut effect: Effect) -> Effect {
         match &mut effect {
-            Effect::Arm { deadline, .. } if self == Broken::FromTheAnswer => *deadline = now + timing.hold,
             Effect::Commit { transaction, beat: false, .. } if self == Broken::BlindTakeover => {
                 transaction.conditions.retain(|Condition::At(key, _)| !matches!(key, Key::Beat(_)));
             }

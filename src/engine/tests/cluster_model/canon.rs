@@ -13,12 +13,16 @@ use std::hash::{Hash, Hasher};
 pub enum Class {
     /// Compared with now.
     Time,
+    /// Compared with other terms.
+    Term,
     /// Compared with other revisions.
     Revision,
     /// Compared with other ids of the same part.
     Id,
     /// Beat counters.
     Beat,
+    /// Written down for people or for failback, which no search here uses.
+    Told,
     /// As it stands.
     Plain,
 }
@@ -39,6 +43,7 @@ fn hash_of(seed: u64, what: &impl Hash) -> u64 {
 fn class(word: &str, separator: u8) -> Class {
     match word {
         "Time" => Class::Time,
+        "Term" => Class::Term,
         "Epoch" | "Revision" | "revision" | "seen" | "accepted" | "Done" => Class::Revision,
         "id" | "number" | "last_id" => Class::Id,
         "Beat" | "beat" => Class::Beat,
@@ -60,7 +65,7 @@ impl Digest {
     fn of_text(text: &[u8]) -> Digest {
         let mut rest = Vec::with_capacity(text.len());
         let mut numbers = Vec::new();
-        let (mut word, mut i) = (0..0, 0);
+        let (mut word, mut field, mut i) = (0..0, 0..0, 0);
         let mut quoted = false;
         while i < text.len() {
             let byte = text[i];
@@ -76,7 +81,15 @@ impl Digest {
                 // `Name(12`, `name: 12`: the word before counts; after a comma the one that opened the tuple.
                 let before = std::str::from_utf8(&text[word.clone()]).unwrap_or("");
                 let near = i - word.end <= 2;
-                let of = if near { class(before, separator) } else { tuple(text, i) };
+                let told = matches!(
+                    &text[field.clone()],
+                    b"start_took" | b"stop_took" | b"silent" | b"quiet" | b"steady"
+                );
+                let of = match near {
+                    _ if told && matches!(before, "Time" | "Some" | "silent") => Class::Told,
+                    true => class(before, separator),
+                    false => tuple(text, i),
+                };
                 numbers.push((of, number));
                 i = end;
                 continue;
@@ -87,6 +100,9 @@ impl Digest {
                 } else {
                     word.end = i + 1;
                 }
+            }
+            if !quoted && byte == b':' && inside {
+                field = word.clone();
             }
             rest.push(byte);
             i += 1;
@@ -127,7 +143,7 @@ pub fn key<'a>(parts: impl Iterator<Item = (&'a Digest, u64)> + Clone, past: u64
         all.dedup();
         all
     };
-    let (revisions, beats) = (ranks(Class::Revision), ranks(Class::Beat));
+    let (revisions, beats, terms) = (ranks(Class::Revision), ranks(Class::Beat), ranks(Class::Term));
     let mut ids: Vec<u64> = Vec::new();
     let (mut a, mut b) = (DefaultHasher::new(), DefaultHasher::new());
     1u8.hash(&mut b);
@@ -149,6 +165,8 @@ pub fn key<'a>(parts: impl Iterator<Item = (&'a Digest, u64)> + Clone, past: u64
                 Class::Revision => rank(&revisions),
                 Class::Beat => rank(&beats),
                 Class::Id => rank(&ids),
+                Class::Term => rank(&terms),
+                Class::Told => 0,
                 Class::Plain => *n,
             });
         }

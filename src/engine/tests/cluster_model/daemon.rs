@@ -3,14 +3,11 @@
 use super::*;
 
 impl State {
-    /// A broken keeper: what it has taken down is there again, until a hold from now.
-    pub(super) fn revive(&mut self, n: usize) {
-        let now = self.clock(n);
-        if !self.node(n).revenants.is_empty() {
-            let node = self.nodes[n].change();
-            node.keeper.runs = std::mem::take(&mut node.revenants);
-            let term = node.keeper.runs.values().find_map(|run| run.bound);
-            (node.keeper.term, node.keeper.deadline) = (term, Some(now + TIMING.hold));
+    /// A broken keeper: whenever an answer comes, it lets run what runs for another hold.
+    pub(super) fn revive(&mut self, world: &World, n: usize) {
+        let deadline = self.clock(n) + TIMING.hold;
+        if world.broken == Broken::AnswerRevives {
+            self.nodes[n].change().keeper.deadline = Some(deadline);
         }
     }
 
@@ -70,7 +67,7 @@ impl State {
         cluster.handle(now, 0, event, &mut effects);
         node.saved = cluster.saved();
         for effect in effects {
-            let effect = world.broken.effect(effect, now, &TIMING);
+            let effect = world.broken.effect(effect);
             self.obey(world, n, effect, seen);
         }
     }
@@ -81,7 +78,21 @@ impl State {
         match effect {
             Effect::Read => (node.reading, node.watch) = (true, None),
             Effect::Commit { id, transaction, beat } => {
+                // Of beats that were not carried out the newest is looked at, and two answers: the older ones are lost.
+                let older = |flight: &&Flight| beat && flight.beat;
+                let asked =
+                    node.flights.iter().filter(older).filter(|flight| flight.answer.is_none()).map(|f| f.id);
+                let answers =
+                    node.flights.iter().filter(older).filter(|flight| flight.answer.is_some()).map(|f| f.id);
+                let lost: Vec<u64> = asked.chain(answers.rev().skip(1)).collect();
+                let untold =
+                    node.flights.iter().filter(|f| lost.contains(&f.id) && !f.given_up).map(|f| f.id);
+                let untold: Vec<u64> = untold.collect();
+                node.flights.retain(|flight| !lost.contains(&flight.id));
                 node.flights.push(Flight { id, transaction, sent: now, answer: None, given_up: false, beat });
+                for id in untold {
+                    self.tell(world, n, Event::Answered { id, answer: Answer::Unknown }, seen);
+                }
             }
             Effect::Begin { term } => {
                 let begun = node.keeper.begin(term, world.broken.timing(TIMING).hold);

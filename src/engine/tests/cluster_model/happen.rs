@@ -8,6 +8,7 @@ impl State {
         let mut next = self.clone();
         next.happen(world, act, seen);
         next.judge(world);
+        next.settle(world, seen);
         next
     }
 
@@ -21,8 +22,10 @@ impl State {
                     if self.node(n).woke {
                         self.nodes[n].change().woke = false;
                     }
-                    let pending = self.node(n).flights.iter().any(|f| !f.given_up) || self.node(n).reading;
-                    some_late |= self.node(n).listens() && pending;
+                    let node = self.node(n);
+                    let behind = node.watch.is_some_and(|Revision(at)| self.store.get().after(at).is_some());
+                    let pending = node.flights.iter().any(|f| !f.given_up) || node.reading || behind;
+                    some_late |= node.listens() && pending;
                 }
                 if some_late && self.left.get().messages > 0 {
                     self.left.change().messages -= 1;
@@ -39,9 +42,6 @@ impl State {
             Act::Fire(n) => {
                 let node = self.nodes[*n].change();
                 let term = node.keeper.term.expect("due");
-                if world.broken == Broken::AnswerRevives {
-                    node.revenants = node.keeper.runs.clone();
-                }
                 node.keeper.end(term);
                 seen.fired = true;
                 self.tell(world, *n, Event::Fired { term }, seen);
@@ -61,16 +61,25 @@ impl State {
                 let flight = self.nodes[*n].change().flights.remove(*f);
                 let answer = flight.answer.expect("carried out");
                 if flight.beat && matches!(answer, Answer::Done(_)) {
-                    self.revive(*n);
+                    self.revive(world, *n);
                 }
-                self.tell(world, *n, Event::Answered { id: flight.id, answer }, seen);
+                let newest = self.node(*n).flights.iter().rfind(|other| other.beat && !other.given_up);
+                let id = match newest {
+                    Some(newest) if flight.beat && world.broken == Broken::FromTheAnswer => newest.id,
+                    _ => flight.id,
+                };
+                self.tell(world, *n, Event::Answered { id, answer }, seen);
             }
             Act::GiveUp(n, f) => {
                 let flights = &mut self.nodes[*n].change().flights;
                 let id = flights[*f].id;
                 flights[*f].given_up = true;
-                if flights[*f].answer.is_some() {
-                    flights.remove(*f);
+                // A beat that is still on its way may as well be lost.
+                let gone = flights[*f].answer.is_some() || flights[*f].beat;
+                // One alone is done later than anybody hopes.
+                flights.retain(|flight| flight.id == id || !flight.given_up);
+                if gone {
+                    flights.retain(|flight| flight.id != id);
                 }
                 self.tell(world, *n, Event::Answered { id, answer: Answer::Unknown }, seen);
             }

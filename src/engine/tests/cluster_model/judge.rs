@@ -50,7 +50,8 @@ impl State {
                     let earlier = before.member(of);
                     // A node that leaves in order ends its term itself.
                     let leaves = of == me && member.fenced.as_ref() == Some(me);
-                    let rises = earlier.is_none_or(|e: &Member| member.term > e.term || leaves && member.term == e.term);
+                    let rises = earlier
+                        .is_none_or(|e: &Member| member.term > e.term || leaves && member.term == e.term);
                     self.require(rises, || {
                         format!("I3: the term of {of} does not rise: {earlier:?}, {member:?}")
                     });

@@ -7,10 +7,9 @@ mod words;
 
 use crate::broken::Broken;
 use crate::canon::{self, Digest};
-use crate::cluster_world::keeper::{Keeper, Phase, Run};
+use crate::cluster_world::keeper::{Keeper, Phase};
 use crate::cluster_world::store::Store;
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::rc::Rc;
 use woodward_engine::cluster::register::{Member, Why};
@@ -24,13 +23,15 @@ use woodward_engine::time::Time;
 /// Milliseconds of a step of time: a node challenges so much later for each rank.
 pub const TICK: u64 = 50;
 /// Beat, hold and wait in steps.
-pub const TIMING: Timing = Timing::millis(TICK, 3 * TICK, 5 * TICK);
+pub const TIMING: Timing = Timing::millis(TICK, 3 * TICK, 4 * TICK);
 /// What lies longer ago makes no difference.
-const PAST: u64 = 12 * TICK;
+const PAST: u64 = 6 * TICK;
 
 /// How much of everything may go wrong, and for how long it is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Budget {
+    /// From the very beginning; else from when every group is up.
+    pub cold: bool,
     /// Steps of time.
     pub ticks: u64,
     /// Hosts that freeze.
@@ -45,12 +46,34 @@ pub struct Budget {
     pub failures: u8,
     /// Watches that tear.
     pub tears: u8,
-    /// For each node, how many steps one of its messages or news may be late or, thereafter, lost; 0: all come at once.
+    /// For each node, how many steps one of its messages may be late or, thereafter, lost; 0: all come at once.
     pub late: Vec<u64>,
-    /// How many messages may be late.
+    /// For each node, whether its watch may lag.
+    pub lags: Vec<bool>,
+    /// In how many steps of time something may be on its way.
     pub messages: u8,
     /// What is asked, once each, at any moment.
     pub requests: Vec<(usize, Request)>,
+}
+
+impl Budget {
+    /// Nothing goes wrong, and no time goes by.
+    pub fn none(nodes: usize) -> Budget {
+        Budget {
+            cold: false,
+            ticks: 0,
+            freezes: 0,
+            naps: 0,
+            crashes: 0,
+            deaths: 0,
+            failures: 0,
+            tears: 0,
+            late: vec![0; nodes],
+            lags: vec![false; nodes],
+            messages: 0,
+            requests: Vec::new(),
+        }
+    }
 }
 
 /// A transaction on its way.
@@ -64,6 +87,13 @@ pub struct Flight {
     /// The node was told that nobody knows.
     given_up: bool,
     beat: bool,
+}
+
+impl Flight {
+    /// What only people read is written at once.
+    fn is_note(&self) -> bool {
+        self.transaction.writes.iter().all(|write| matches!(write, Write::Put(Key::State(_), _)))
+    }
 }
 
 /// A revision, said so for [`canon`].
@@ -90,8 +120,6 @@ pub struct Node {
     flights: Vec<Flight>,
     /// What keeper and trees have told while the daemon stood still.
     inbox: Vec<Event>,
-    /// What a broken keeper has only suspended.
-    revenants: BTreeMap<Name, Run>,
 }
 
 impl Node {
@@ -196,18 +224,29 @@ impl State {
             watch: None,
             flights: Vec::new(),
             inbox: Vec::new(),
-            revenants: BTreeMap::new(),
         };
+        let calm = Budget { ticks: u64::MAX, ..Budget::none(world.names.len()) };
         let mut state = State {
             now: 100 * TICK,
             nodes: vec![Part::new(node); world.names.len()],
             store: Part::new(Store::default()),
-            left: Part::new(budget.clone()),
+            left: Part::new(if budget.cold { budget.clone() } else { calm }),
             wrong: None,
         };
         let mut seen = Seen::default();
         for n in 0..world.names.len() {
             state.born(world, n, &mut seen);
+        }
+        state.settle(world, &mut seen);
+        if !budget.cold {
+            for _ in 0..20 {
+                while let Some(act) = state.acts().into_iter().find(|act| matches!(act, Act::Up(..))) {
+                    state = state.after(world, &act, &mut seen);
+                }
+                state = state.after(world, &Act::Clock, &mut seen);
+            }
+            assert!(state.wrong.is_none(), "{:?}", state.wrong);
+            *state.left.change() = budget.clone();
         }
         state
     }
@@ -228,56 +267,73 @@ impl State {
         self.nodes[n].get()
     }
 
-    /// What is urgent: it happens before time goes on.
-    fn urgent(&self, acts: &mut Vec<Act>) {
+    /// Whether nothing of a node's is late.
+    pub fn prompt(&self, n: usize) -> bool {
         let left = self.left.get();
-        for n in 0..self.nodes.len() {
-            let (node, now) = (self.node(n), self.clock(n));
-            if !node.awake() {
-                continue;
+        left.messages == 0 || left.late[n] == 0
+    }
+
+    /// What a node does at once, if it has not just woken: then the order is anybody's.
+    fn at_once(&self, n: usize) -> Option<Act> {
+        let (node, now) = (self.node(n), self.clock(n));
+        if !node.awake() {
+            return None;
+        }
+        if node.keeper.due(now) {
+            return Some(Act::Fire(n));
+        }
+        let cluster = node.cluster.as_ref().filter(|_| node.listens())?;
+        if cluster.next_deadline().is_some_and(|due| due <= now) {
+            return Some(Act::Turn(n));
+        }
+        let late = if self.prompt(n) { 0 } else { self.left.get().late[n] };
+        for (f, flight) in node.flights.iter().enumerate().filter(|(_, flight)| !flight.given_up) {
+            match flight.answer {
+                None if late == 0 || flight.is_note() => return Some(Act::Carry(n, f)),
+                // That it was done and nobody heard of it is an answer that was given up before.
+                Some(_) if late == 0 || !flight.beat => return Some(Act::Answer(n, f)),
+                _ if now.0 - flight.sent.0 >= late * TICK => return Some(Act::GiveUp(n, f)),
+                _ => {}
             }
-            if node.keeper.due(now) {
-                acts.push(Act::Fire(n));
-            }
-            if !node.listens() {
-                continue;
-            }
-            let cluster = node.cluster.as_ref().expect("it listens");
-            if cluster.next_deadline().is_some_and(|due| due <= now) {
-                acts.push(Act::Turn(n));
-            }
-            let late = if left.messages > 0 { left.late[n] } else { 0 };
-            for (f, flight) in node.flights.iter().enumerate() {
-                let age = now.0 - flight.sent.0;
-                if !flight.given_up && age >= late * TICK {
-                    acts.push(match flight.answer {
-                        None if late == 0 => Act::Carry(n, f),
-                        Some(_) if late == 0 => Act::Answer(n, f),
-                        _ => Act::GiveUp(n, f),
-                    });
+        }
+        let news = || node.watch.is_some_and(|Revision(at)| self.store.get().after(at).is_some());
+        if self.left.get().failures == 0
+            && let Some((group, _)) = node.keeper.runs.iter().find(|(_, run)| run.phase == Phase::Starting)
+        {
+            return Some(Act::Up(n, group.clone()));
+        }
+        let lags = self.left.get().messages > 0 && self.left.get().lags[n];
+        match lags {
+            false if node.reading => Some(Act::Read(n)),
+            false if news() => Some(Act::News(n)),
+            _ => None,
+        }
+    }
+
+    /// Does what is done at once.
+    pub fn settle(&mut self, world: &World, seen: &mut Seen) {
+        let mut n = 0;
+        while n < self.nodes.len() && self.wrong.is_none() {
+            match self.at_once(n).filter(|_| !self.node(n).woke) {
+                Some(act) => {
+                    self.happen(world, &act, seen);
+                    self.judge(world);
+                    n = 0;
                 }
-            }
-            if node.reading && late == 0 {
-                acts.push(Act::Read(n));
-            }
-            if let Some(Revision(at)) = node.watch {
-                if self.store.get().after(at).is_some() && late == 0 {
-                    acts.push(Act::News(n));
-                }
+                None => n += 1,
             }
         }
     }
 
     /// All that can happen now.
     pub fn acts(&self) -> Vec<Act> {
-        let mut acts = Vec::new();
-        self.urgent(&mut acts);
+        let mut acts: Vec<Act> = (0..self.nodes.len()).filter_map(|n| self.at_once(n)).collect();
         let left = self.left.get();
         if acts.is_empty() && left.ticks > 0 {
             acts.push(Act::Clock);
         }
         for n in 0..self.nodes.len() {
-            let (node, now) = (self.node(n), self.clock(n));
+            let node = self.node(n);
             if !node.power {
                 acts.push(Act::Boot(n));
                 continue;
@@ -290,7 +346,6 @@ impl State {
             if left.crashes > 0 {
                 acts.push(Act::Cut(n));
             }
-            let may_be_late = left.messages > 0 && left.late[n] > 0;
             for (f, flight) in node.flights.iter().enumerate() {
                 match flight.answer {
                     None => acts.push(Act::Carry(n, f)),
@@ -299,8 +354,6 @@ impl State {
                 }
                 if flight.given_up && flight.answer.is_none() {
                     acts.push(Act::Lose(n, f));
-                } else if may_be_late && node.listens() && flight.sent < now {
-                    acts.push(Act::GiveUp(n, f));
                 }
             }
             if node.awake() {

@@ -1,6 +1,6 @@
 //! A host: its power, its daemon, which carries out what the machine asks for, and its keeper.
 
-use super::words::{short, short_effect};
+use super::words::{is_of_beats, short, short_effect};
 use super::{MS, Next, Order, Progress, World};
 use crate::cluster_world::keeper::{Keeper, Phase};
 use woodward_engine::cluster::{Cluster, Config, Down, Effect, Event, Name, Term};
@@ -83,7 +83,10 @@ impl World {
         host.pong = self.now;
         let life = host.life;
         self.note(|| format!("n{} has a new daemon, {}", n + 1, if kept { "resumed" } else { "anew" }));
-        self.at(self.now + 50 * MS, Next::Ping(n, life));
+        let naps = |fault: &crate::plan::Fault| matches!(fault.what, crate::plan::What::KeeperNap(_));
+        if self.plan.faults.iter().any(naps) {
+            self.at(self.now + 50 * MS, Next::Ping(n, life));
+        }
         self.tell(n, Event::Tick);
     }
 
@@ -92,7 +95,7 @@ impl World {
         if !self.hosts[n].power || self.hosts[n].daemon.is_none() {
             return;
         }
-        if !matches!(event, Event::Tick) {
+        if !is_of_beats(&event) {
             self.note(|| format!("n{} < {}", n + 1, short(&event)));
         }
         let mut effects = Vec::new();

@@ -34,7 +34,8 @@ pub struct Judge {
     requests: BTreeMap<ReqId, (usize, u64, u32)>,
     /// A person has said that failures shall be forgotten.
     forgiving: bool,
-    overlaps: BTreeMap<Name, Vec<usize>>,
+    /// Something was started.
+    pub stirred: bool,
 }
 
 impl Judge {
@@ -55,7 +56,7 @@ impl Judge {
             started: BTreeMap::new(),
             requests: BTreeMap::new(),
             forgiving: plan.faults.iter().any(forgiving),
-            overlaps: BTreeMap::new(),
+            stirred: false,
         }
     }
 
@@ -119,12 +120,8 @@ impl Judge {
                 self.blame(|| format!("I2: {group} starts on {me} with {epoch:?} after {before:?} on {at}"));
             }
         }
+        self.stirred = true;
         self.started.insert(group.clone(), (epoch, n));
-    }
-
-    /// A group is up: what it writes from now on must be taken by whoever looks at tokens.
-    pub fn up(&mut self, n: usize, group: &Name, epoch: Epoch) {
-        let _ = (n, group, epoch);
     }
 
     // ---- the register
@@ -215,7 +212,6 @@ impl Judge {
                 self.kept_apart += 1;
             }
         }
-        let _ = &self.overlaps;
     }
 
     // ---- how often

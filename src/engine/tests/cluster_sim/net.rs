@@ -22,7 +22,7 @@ impl World {
         self.hosts[n].open.push(id);
         let patience = if beat { 2 * self.plan.timing.beat.as_micros() as u64 } else { 1000 * MS };
         self.at(self.now + patience, Next::Outcome(n, life, id, Answer::Unknown));
-        let copies = if beat { 1 + self.random.below(3) } else { 1 };
+        let copies = if beat && self.random.chance(15) { 2 } else { 1 };
         for _ in 0..copies {
             if self.hosts[n].deaf > 0 || self.lost(n) {
                 continue;
@@ -42,10 +42,10 @@ impl World {
             }
             return;
         }
-        let before = self.store.register.clone();
+        let before = (!beat).then(|| self.store.register.clone());
         let answer = self.store.commit(transaction);
         if let Answer::Done(revision) = answer {
-            if !beat {
+            if let Some(before) = before {
                 self.note(|| {
                     format!("register {revision} by n{}: {}", n + 1, short_transaction(transaction))
                 });

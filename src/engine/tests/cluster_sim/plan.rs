@@ -105,17 +105,17 @@ impl Plan {
         let r = &mut r;
         let n = 2 + r.below(4);
         let nodes: Vec<Name> = (1..=n).map(|n| name(&format!("n{n}"))).collect();
-        let timing = r.pick(&[Timing::FAST, Timing::NORMAL, Timing::millis(100, 500, 700)]);
+        let timing = r.pick(&[Timing::FAST, Timing::NORMAL, Timing::millis(150, 600, 800)]);
         let g = 1 + r.below(8);
         let names: Vec<Name> = (1..=g).map(|g| name(&format!("g{g}"))).collect();
         let groups: Vec<Group> = (0..g).map(|at| some_group(r, at, &names, &nodes)).collect();
         let takes = (0..g).map(|_| (20 + r.below(2000) as u64, 10 + r.below(800) as u64)).collect();
         let rates = (0..n).map(|_| r.below(40_001) as i64 - 20_000).collect();
-        let heal = 20_000 + r.below(60_000) as u64;
+        let heal = 15_000 + r.below(25_000) as u64;
         let mut faults: Vec<Fault> =
             (0..r.below(14)).map(|_| some_fault(r, taste, heal, n, &names, &nodes)).collect();
         faults.sort_by_key(|fault| fault.at);
-        Plan { seed, nodes, rates, timing, groups, takes, faults, heal, end: heal + 120_000 }
+        Plan { seed, nodes, rates, timing, groups, takes, faults, heal, end: heal + 70_000 }
     }
 }
 
@@ -133,13 +133,13 @@ fn some_group(r: &mut Random, at: usize, names: &[Name], nodes: &[Name]) -> Grou
         _ => Failback::Earned(Earned {
             steady: Duration::from_millis(1000 + r.below(8000) as u64),
             quiet: Duration::from_millis(r.below(8000) as u64),
-            flap: Duration::from_millis(r.below(30_000) as u64),
+            flap: Duration::from_millis(r.below(15_000) as u64),
             probe: r.chance(30),
         }),
     };
     group.fencing =
         r.pick(&[Fencing::None, Fencing::None, Fencing::None, Fencing::BestEffort, Fencing::Required]);
-    group.failure_timeout = Duration::from_millis(10_000 + r.below(30_000) as u64);
+    group.failure_timeout = Duration::from_millis(5_000 + r.below(10_000) as u64);
     group.start_within = if r.chance(50) { Some(Duration::from_millis(5000)) } else { None };
     group.priority = r.below(4) as i32;
     if at > 0 && r.chance(25) {

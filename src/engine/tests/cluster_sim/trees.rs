@@ -57,7 +57,6 @@ impl World {
         match progress {
             Progress::Up if run.phase == Phase::Starting => {
                 run.phase = Phase::Up;
-                self.judge.up(n, &group, epoch);
                 self.soon(2 * MS, Next::Hear(n, life, Event::Up { group, epoch }));
             }
             Progress::Down(how) if run.phase != Phase::Stopping => {

@@ -1,6 +1,6 @@
 //! What happens, in short.
 
-use woodward_engine::cluster::{Effect, Event, Key, Transaction, Value, Write};
+use woodward_engine::cluster::{Answer, Effect, Event, Key, Transaction, Value, Write};
 
 pub(super) fn short(event: &Event) -> String {
     match event {
@@ -36,4 +36,13 @@ pub(super) fn short_transaction(transaction: &Transaction) -> String {
         })
         .collect();
     writes.join(", ")
+}
+
+/// What happens all the time and is not told.
+pub(super) fn is_of_beats(event: &Event) -> bool {
+    match event {
+        Event::Changed { changes, .. } => changes.iter().all(|(key, _)| matches!(key, Key::Beat(_))),
+        Event::Answered { answer: Answer::Done(_), .. } | Event::Armed { .. } | Event::Tick => true,
+        _ => false,
+    }
 }

@@ -13,9 +13,7 @@ use crate::plan::Plan;
 use crate::random::Random;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use woodward_engine::cluster::{
-    Answer, Cluster, Down, Epoch, Event, Name, Saved, Term, Transaction,
-};
+use woodward_engine::cluster::{Answer, Cluster, Down, Epoch, Event, Name, Saved, Term, Transaction};
 use woodward_engine::time::Time;
 
 /// What happens at some time. The first number is the node, the second the life of its daemon or of its keeper.
@@ -198,8 +196,14 @@ impl World {
             self.queue.pop();
             self.now = at;
             let next = self.what[what].take().expect("happens once");
+            let quiet = matches!(
+                next,
+                Next::News(..) | Next::Outcome(..) | Next::Arrive { .. } | Next::Ping(..) | Next::Pong(..)
+            );
             self.happen(next);
-            self.look();
+            if !quiet || std::mem::take(&mut self.judge.stirred) {
+                self.look();
+            }
         }
         self.now = self.now.max(until * MS);
     }
