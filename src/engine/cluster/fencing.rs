@@ -97,14 +97,14 @@ impl Cluster {
         fx.push(Effect::Fence { node, groups });
     }
 
-    /// Nothing for whoever has ended the term. If that one is seen and has the trees, the others give it time; else they wait
+    /// Nothing for whoever has ended the term. If that one is seen and has all the trees, the others give it time; else they wait
     /// for each other.
     fn turn_to_fence(&self, node: &Name, groups: &[Name]) -> Duration {
         let by = self.register.member(node).and_then(|member| member.fenced.as_ref());
         let has = |by: &Name| {
             self.register
                 .member(by)
-                .is_some_and(|member| groups.iter().any(|group| member.groups.contains(group)))
+                .is_some_and(|member| groups.iter().all(|group| member.groups.contains(group)))
         };
         match by {
             Some(by) if *by == self.config.me => Duration::ZERO,

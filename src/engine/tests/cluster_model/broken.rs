@@ -28,13 +28,11 @@ pub enum Broken {
     StartBeforeBinding,
     /// Others wait for one step only.
     Impatient,
-    /// Beats are accepted whatever the epoch.
-    BeatOfAnyEpoch,
 }
 
 impl Broken {
     /// All that are.
-    pub const ALL: [Broken; 10] = [
+    pub const ALL: [Broken; 9] = [
         Broken::FromTheAnswer,
         Broken::HoldBeyondWait,
         Broken::BlindTakeover,
@@ -44,7 +42,6 @@ impl Broken {
         Broken::HastyHandover,
         Broken::StartBeforeBinding,
         Broken::Impatient,
-        Broken::BeatOfAnyEpoch,
     ];
 
     /// The rhythm of each node.
@@ -79,9 +76,6 @@ impl Broken {
         match &mut effect {
             Effect::Commit { transaction, beat: false, .. } if self == Broken::BlindTakeover => {
                 transaction.conditions.retain(|Condition::At(key, _)| !matches!(key, Key::Beat(_)));
-            }
-            Effect::Commit { transaction, beat: true, .. } if self == Broken::BeatOfAnyEpoch => {
-                transaction.conditions.clear();
             }
             _ => {}
         }

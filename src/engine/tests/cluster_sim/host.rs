@@ -166,8 +166,9 @@ impl World {
                 }
             }
             Effect::Left => {
-                self.hosts[n].left = true;
                 self.dies(n);
+                self.hosts[n].left = self.now < self.plan.heal * MS;
+                self.revive(n);
                 return;
             }
             Effect::Fact(fact) => self.judge.fact(n, &fact),

@@ -78,7 +78,7 @@ impl World {
 
     pub(super) fn fence(&mut self, by: usize, life: u64, node: &Name) {
         let n = self.plan.nodes.iter().position(|name| name == node).expect("known");
-        let works = self.random.chance(70);
+        let works = self.random.chance(if self.now < self.plan.heal * MS { 70 } else { 100 });
         if works {
             self.note(|| format!("{node} is fenced"));
             let off = self.hosts[n].power;
