@@ -45,11 +45,9 @@ impl World {
             What::StoreAway => count(&mut self.store_away),
             What::Loss(n, percent) => self.hosts[n].loss = if begins { percent } else { 0 },
             What::Slow(n, ms) => self.hosts[n].slow = if begins { ms } else { 0 },
-            What::Tear(n) if begins => {
-                if self.hosts[n].watch.take().is_some() {
-                    let life = self.hosts[n].life;
-                    self.soon(20 * MS, Next::Hear(n, life, Event::Lost));
-                }
+            What::Tear(n) if begins && self.hosts[n].watch.take().is_some() => {
+                let life = self.hosts[n].life;
+                self.soon(20 * MS, Next::Hear(n, life, Event::Lost));
             }
             What::Stall(n) => count(&mut self.hosts[n].stalled),
             What::GiveUp(g) if begins => {

@@ -169,7 +169,6 @@ impl World {
                 self.dies(n);
                 self.hosts[n].left = self.now < self.plan.heal * MS;
                 self.revive(n);
-                return;
             }
             Effect::Fact(fact) => self.judge.fact(n, &fact),
         }

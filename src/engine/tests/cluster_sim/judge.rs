@@ -114,11 +114,10 @@ impl Judge {
         if !waking && owner != Some((epoch, Some(me.clone()))) {
             self.blame(|| format!("I3: {me} starts {group} with {epoch:?}, and the register says {owner:?}"));
         }
-        if let Some((before, at)) = self.started.get(group).copied() {
-            if epoch < before || (epoch == before && at != n) {
-                let at = self.nodes[at].clone();
-                self.blame(|| format!("I2: {group} starts on {me} with {epoch:?} after {before:?} on {at}"));
-            }
+        let older = |(before, at): &(Epoch, usize)| epoch < *before || (epoch == *before && *at != n);
+        if let Some((before, at)) = self.started.get(group).copied().filter(older) {
+            let at = self.nodes[at].clone();
+            self.blame(|| format!("I2: {group} starts on {me} with {epoch:?} after {before:?} on {at}"));
         }
         self.stirred = true;
         self.started.insert(group.clone(), (epoch, n));
@@ -146,10 +145,8 @@ impl Judge {
                     if was.is_some() && owner.from != was {
                         self.blame(|| format!("I7: {group} comes from {was:?}, written is {:?}", owner.from));
                     }
-                    if let (Why::Broken(words), None) = (&owner.why, &owner.node) {
-                        if words.is_empty() {
-                            self.blame(|| format!("I7: {group} is broken without a word"));
-                        }
+                    if matches!((&owner.why, &owner.node), (Why::Broken(words), None) if words.is_empty()) {
+                        self.blame(|| format!("I7: {group} is broken without a word"));
                     }
                     if let Some(to) = &owner.node {
                         let may = self.groups.iter().any(|g| g.name == *group && g.nodes.contains(to));
@@ -183,10 +180,10 @@ impl Judge {
 
     /// What is told must be true.
     pub fn fact(&mut self, n: usize, fact: &Fact) {
-        if let Fact::Broken { group, why } = fact {
-            if why.is_empty() {
-                self.blame(|| format!("I7: n{} tells that {group} is broken, and not why", n + 1));
-            }
+        if let Fact::Broken { group, why } = fact
+            && why.is_empty()
+        {
+            self.blame(|| format!("I7: n{} tells that {group} is broken, and not why", n + 1));
         }
     }
 

@@ -257,11 +257,11 @@ impl World {
             Next::End(f) => self.fault(f, false),
             Next::Turn(n, life) if self.hosts[n].life == life => self.tell(n, Event::Tick),
             Next::Hear(n, life, event) if self.hosts[n].life == life => self.tell(n, event),
-            Next::Outcome(n, life, id, answer) if self.hosts[n].life == life => {
-                if self.hosts[n].open.contains(&id) {
-                    self.hosts[n].open.retain(|other| *other != id);
-                    self.tell(n, Event::Answered { id, answer });
-                }
+            Next::Outcome(n, life, id, answer)
+                if self.hosts[n].life == life && self.hosts[n].open.contains(&id) =>
+            {
+                self.hosts[n].open.retain(|other| *other != id);
+                self.tell(n, Event::Answered { id, answer });
             }
             Next::Look(n, life) if self.hosts[n].keeper_life == life => self.keeper_looks(n),
             Next::Order(n, life, order) if self.hosts[n].keeper_life == life => self.order(n, order),
