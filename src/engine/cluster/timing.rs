@@ -14,8 +14,9 @@ pub struct Timing {
     pub wait: Duration,
 }
 
-/// The time a kill may take, counted between `hold` and `wait`: as measured on a busy host without a real-time priority.
-pub const KILL: Duration = Duration::from_millis(20);
+/// The time a kill may take, counted between `hold` and `wait`: what 99 of 100 take on a host with thirty busy processes to
+/// a processor where the keeper may have no real-time priority (`benches/failover/lateness`; with it, below 1 ms).
+pub const KILL: Duration = Duration::from_millis(120);
 /// Two clocks run apart by one part in so many, at most.
 pub const DRIFT: u32 = 20;
 
@@ -43,7 +44,7 @@ impl Timing {
             return Err("hold must be at least three times beat");
         }
         if self.hold + KILL >= self.wait - self.wait / DRIFT {
-            return Err("wait must be longer than hold by a twentieth and 20 ms");
+            return Err("wait must be longer than hold by a twentieth and 120 ms");
         }
         Ok(())
     }
