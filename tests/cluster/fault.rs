@@ -184,7 +184,7 @@ impl Fault {
                 bed.wait("the exec to be held", |bed| {
                     bed.shell(h, "grep -q held /var/log/bed/hold.log").status.success()
                 });
-                bed.shell(h, "kill -9 $(pgrep -f 'sleep 100000')");
+                bed.shell(h, "kill -9 $(pgrep -f '[s]leep 100000')");
                 alone(h);
             }
             ForkBomb => {
