@@ -1,6 +1,6 @@
 //! A keeper with its directory, as the test has it, and a daemon's end of its channel.
 
-#![allow(dead_code, reason = "each test program uses a part")]
+#![allow(unused, reason = "each test program uses a part")]
 
 use std::ffi::CString;
 use std::fs::{self, File};
