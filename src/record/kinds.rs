@@ -234,6 +234,12 @@ pub const KINDS: &[Kind] = &[
         "The pipe for it could not be made, so its output is lost. Is the run directory full?",
     ),
     kind(
+        "network_mended",
+        Warning,
+        "Addresses or the gate of a group were gone",
+        "Somebody has taken away what woodward had put up: another program that writes nftables rules or addresses. It is put up again; have that program leave the table of woodward alone.",
+    ),
+    kind(
         "node_back",
         Notice,
         "A node of the cluster is back",
@@ -392,6 +398,12 @@ pub const KINDS: &[Kind] = &[
         "It was restored from a backup or emptied. Nothing is run by it before it has gone beyond what was seen of it; if that is meant, start woodward anew on all nodes.",
     ),
     kind(
+        "store_refused",
+        Error,
+        "The store of the cluster cannot be used",
+        "It answers and refuses: a login, a permission, no room, a version. Its words are in the message; this node runs nothing of the cluster until it is mended.",
+    ),
+    kind(
         "stranger",
         Warning,
         "A message of a stranger was not obeyed",
@@ -420,6 +432,12 @@ pub const KINDS: &[Kind] = &[
         Notice,
         "A tree has ended",
         "How stands in the message; after giving up, the reasons stand before it.",
+    ),
+    kind(
+        "unguarded",
+        Error,
+        "No deadline can be held here",
+        "The keeper cannot hold the deadline of this node: what fails over does not run here. The reason is in the message.",
     ),
     kind(
         "worker_failed",
