@@ -11,7 +11,7 @@ use super::preamble::{LONGEST, Preamble, understand};
 /// For the proxy to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Connects through a `woodward guard proxy` with this service's token
+/// Connects through a guard proxy with this service's token
 ///
 /// Standard input and output are the connection; with --listen, each connection
 /// there is one to the proxy. The token is that of FENCING_TOKEN_FILE, else of
@@ -21,10 +21,10 @@ pub struct Args {
     /// Where the proxy listens
     #[arg(value_name = "HOST:PORT")]
     proxy: String,
-    /// The group; without it that of the service (WOODWARD_GROUP)
+    /// The group; else that of WOODWARD_GROUP
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
-    /// Stay, and connect whoever connects here (best a port of 127.0.0.1)
+    /// Stay, and connect whoever connects here
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
 }

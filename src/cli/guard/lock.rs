@@ -30,7 +30,7 @@ const MARK: &str = "woodward lock 1";
 /// How often it tries to put its record there, against others who do the same.
 const ATTEMPTS: usize = 20;
 
-/// Runs a command as long as no newer token is in a file beside what is shared
+/// Runs a command as long as no newer token is in a shared file
 ///
 /// The file may be on a file server. Whoever comes with a newer token takes it, also
 /// from one that is dead; the command of the older one is killed as soon as that is
@@ -39,14 +39,13 @@ const ATTEMPTS: usize = 20;
 pub struct Args {
     /// The file; its directory must be there
     file: PathBuf,
-    /// The group; without it that of the service (WOODWARD_GROUP)
+    /// The group; else that of WOODWARD_GROUP
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
     /// Look into the file this often
     #[arg(long, value_name = "TIME", default_value = "200ms", value_parser = units::duration)]
     every: Duration,
-    /// A guard that could not run for so long (a frozen host) is killed by the kernel,
-    /// and the command with it
+    /// Frozen for so long, the kernel kills both
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = units::duration)]
     fuse: Duration,
     /// The command

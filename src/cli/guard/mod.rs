@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use super::report::{Code, Failure};
 
-/// Guards for what nodes share: who has lost the right to run is refused
+/// Guards for what nodes share: older tokens are refused
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]

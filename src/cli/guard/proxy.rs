@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes that are passed on at once.
 const PIECE: usize = 64 << 10;
 
-/// A TCP proxy in front of what is shared: it refuses older tokens
+/// A TCP proxy before what is shared: it refuses older tokens
 ///
 /// A connection begins with the line `WOODWARD/1 GROUP TOKEN`; `woodward guard
 /// connect` says it for clients that cannot. As soon as a newer token is seen, it is
@@ -43,10 +43,10 @@ pub struct Args {
     /// What is shared
     #[arg(long, value_name = "HOST:PORT")]
     to: String,
-    /// Only this group is let in; without it, each group for itself
+    /// Only this group; else each group for itself
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
-    /// Keeps the newest tokens; without it, a restart forgets them
+    /// Keeps the newest tokens through a restart
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
 }
