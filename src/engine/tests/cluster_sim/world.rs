@@ -305,8 +305,12 @@ impl World {
         self.hosts[n].woke = self.now;
         let life = self.hosts[n].keeper_life;
         self.soon(10 * MS, Next::Look(n, life));
+        // What was sent to the keeper comes in order, as over a socket, and before what is sent from now on.
         for next in std::mem::take(&mut self.hosts[n].held) {
-            self.soon(12 * MS, next);
+            match next {
+                Next::Order(..) => self.at(self.now, next),
+                _ => self.soon(12 * MS, next),
+            }
         }
         let life = self.hosts[n].life;
         self.soon(12 * MS, Next::Turn(n, life));
