@@ -143,7 +143,7 @@ impl Cluster {
             }
             match &self.parts[i].here {
                 Here::Released { epoch, then } if self.mine(i) == Some(*epoch) => {
-                    let by_person = matches!(then.why, Why::Moved(_) | Why::Stopped(_));
+                    let by_person = matches!(then.why, Why::Moved(_) | Why::Stopped(_) | Why::Left);
                     if by_person || !maintenance {
                         self.give_released(i, *epoch, then, board, draft);
                     }

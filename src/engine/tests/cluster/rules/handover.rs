@@ -100,6 +100,16 @@ fn a_node_that_stops_gives_all_to_others_and_leaves() {
 }
 
 #[test]
+fn a_node_that_is_stopped_under_maintenance_gives_its_groups_on_for_a_person_has_stopped_it() {
+    let mut world = World::new("h1 h2", &[group("a", "h1 h2")]);
+    world.run(5000);
+    world.ask("h2", Request::Maintain { on: true, order: order() }).expect("a word");
+    world.ask("h1", Request::Leave).expect("it leaves");
+    world.run(1000);
+    assert_eq!((world.runs("a"), world.owner("a").1), (Some("h2"), Some(Why::Left)));
+}
+
+#[test]
 fn a_node_that_stops_while_the_register_is_away_leaves_all_the_same() {
     let mut world = World::new("h1", &[group("a", "h1")]);
     world.run(5000);
