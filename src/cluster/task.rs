@@ -342,8 +342,12 @@ impl Task {
 
     fn hear_guard(&mut self, event: GuardEvent) {
         match event {
+            GuardEvent::Began { means, .. } if !means.real_time => {
+                let text = "the keeper has no real-time priority: on a busy machine it may kill too late";
+                self.note("kills_late", text.to_owned());
+            }
             GuardEvent::Began { .. } => {}
-            GuardEvent::NoWatchdog(why) => self.note("unguarded", why),
+            GuardEvent::NoWatchdog(why) => self.note("kills_late", why),
             GuardEvent::Armed { number, refused, .. } => {
                 if let Some(refused) = refused {
                     self.mend(refused);

@@ -216,6 +216,12 @@ pub const KINDS: &[Kind] = &[
         "It did not stop in time, so all processes of it got SIGKILL. If that happens each time, give it more: `shutdown` in the tree file.",
     ),
     kind(
+        "kills_late",
+        Warning,
+        "A deadline may be missed here",
+        "The keeper lacks what the message names. A real-time priority: CAP_SYS_NICE, or LimitRTPRIO=1 in the unit of woodward.",
+    ),
+    kind(
         "limit_exceeded",
         Error,
         "A restart limit was exceeded",
