@@ -9,7 +9,7 @@
 //! are taken over; a drained node becomes empty.
 //!
 //! ```text
-//! cargo test -p woodward-engine --test cluster_sim                        200 seeds of each kind
+//! cargo test -p woodward-engine --test cluster_sim                        500 seeds of each kind
 //! WOODWARD_WORLDS=20000 WOODWARD_SEED=1000 cargo test ...                 more of them, from another first one
 //! WOODWARD_TRACE=1234 cargo test ... NAME -- --nocapture                  one seed of the kind NAME, told
 //! ```
@@ -104,7 +104,7 @@ fn check(name: &str, taste: Taste) {
         println!("{}", report(name, seed, &plan));
         return;
     }
-    let (first, worlds) = (number("WOODWARD_SEED").unwrap_or(1), number("WOODWARD_WORLDS").unwrap_or(200));
+    let (first, worlds) = (number("WOODWARD_SEED").unwrap_or(1), number("WOODWARD_WORLDS").unwrap_or(500));
     let (mut moves, mut failed) = (0, Vec::new());
     for seed in first..first + worlds {
         let plan = Plan::new(seed, taste);
