@@ -67,7 +67,7 @@ test: build
 	examples/mini-acs/demo
 	cargo test --workspace --exclude woodward
 	cargo test --package woodward --doc
-	cargo test --package woodward --lib --bins --test main
+	cargo test --package woodward --lib --bins --test main --test guard
 	$(MAKE) small-check
 
 # A change of a tree or of how units are made shows in the diff of units/generated.

@@ -26,12 +26,18 @@ fn passed_on() -> i32 {
     libc::SIGRTMAX()
 }
 
-/// Comes back in the process that is to become the service; of the two others one has started the other. All signals are
-/// blocked, and there is one thread.
+/// Comes back in the process that is to become the service; of the two others one has started the other. There is one
+/// thread.
 pub(super) fn enter() -> Result<(), Stop> {
     let wrong = || Stop::own("isolate");
     // SAFETY: plain calls; the strings are C strings. There is one thread, so a fork copies a process that can go on.
     unsafe {
+        // What the two wait for must be blocked from the first child on: the kernel drops the end of a child where nobody
+        // has a handler for it.
+        let (mut all, mut before): (libc::sigset_t, libc::sigset_t) =
+            (std::mem::zeroed(), std::mem::zeroed());
+        libc::sigfillset(&mut all);
+        check(libc::sigprocmask(libc::SIG_SETMASK, &all, &mut before)).map_err(wrong())?;
         check(libc::unshare(libc::CLONE_NEWPID | libc::CLONE_NEWNS)).map_err(wrong())?;
         let flags = libc::MS_REC | libc::MS_SLAVE;
         let (none, root) = (std::ptr::null(), c"/".as_ptr());
@@ -57,6 +63,7 @@ pub(super) fn enter() -> Result<(), Stop> {
         if service > 0 {
             mind(service, tell);
         }
+        check(libc::sigprocmask(libc::SIG_SETMASK, &before, std::ptr::null_mut())).map_err(wrong())?;
     }
     tell_own_number();
     Ok(())
