@@ -1,5 +1,5 @@
 //! What the model check and the simulation of a cluster have in common: the register and the keepers around the machine.
-#![allow(dead_code)] // Each of the two programs uses its part of it.
+#![allow(unused)] // Each of the two programs uses its part of it.
 
 pub mod keeper;
 pub mod store;
