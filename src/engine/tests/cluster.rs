@@ -7,12 +7,16 @@ mod deadline;
 mod failback;
 #[path = "cluster/rules/fencing.rs"]
 mod fencing;
+#[path = "cluster/rules/foresight.rs"]
+mod foresight;
 #[path = "cluster/rules/handover.rs"]
 mod handover;
 #[path = "cluster/rules/placement.rs"]
 mod placement;
 #[path = "cluster/play.rs"]
 mod play;
+#[path = "common/random.rs"]
+mod random;
 #[path = "cluster/rules/requests.rs"]
 mod requests;
 #[path = "cluster/rules/takeover.rs"]
